@@ -7,6 +7,7 @@ would have: more events make every change easier to see, and do not change how o
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -162,8 +163,8 @@ def _number_profiles(values: NDArray[Any], random: np.random.Generator) -> list[
     found = []
     for hour, gone in enumerate(missing):
         count = values.shape[1] - gone
-        edges = np.linspace(0, count, POINTS + 1).astype(int)
-        points = in_order[hour, (edges[1:] + edges[:-1] - 1) // 2 + ((edges[1:] + edges[:-1]) % 2 == 0)].tolist()
+        chosen, weights = _points(count)
+        points = in_order[hour, chosen].tolist()
         numbers = Numbers(
             count,
             float(mean[hour]),
@@ -171,11 +172,18 @@ def _number_profiles(values: NDArray[Any], random: np.random.Generator) -> list[
             float(in_order[hour, 0]),
             float(in_order[hour, count - 1]),
             points,
-            np.diff(edges).tolist(),
+            weights,
         )
         kept = _hashes_of(set(points)) if whole else smallest[hour]
         found.append(Profile(gone, {"float": count}, numbers, {}, 0, kept, whole))
     return found
+
+
+@functools.cache
+def _points(count: int) -> tuple[NDArray[Any], list[int]]:
+    """Return the places of the points among so many numbers in order, and their weights."""
+    edges = np.linspace(0, count, POINTS + 1).astype(int)
+    return (edges[1:] + edges[:-1]) // 2, np.diff(edges).tolist()
 
 
 def _category_profiles(values: NDArray[Any]) -> list[Profile]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from benchmarks.drift_streams import START_MS, drawn, windows
 from consumers.monitor.drift.findings import Finding
 from consumers.monitor.drift.judge import Judge
@@ -41,6 +43,24 @@ def alarms(seed: int, days: int, change: str | None = None) -> list[Alarm]:
         if judgement is not None:
             found += _new(judgement.findings, open_before, judgement.at_ms)
             open_before = {(each.check, each.subject) for each in judgement.findings}
+    return found
+
+
+def adwin_alarms(seed: int, days: int, change: str | None = None) -> list[Alarm]:
+    """Return what River's ADWIN, with its defaults, detects in the hourly means of each value of the same stream."""
+    from river.drift import ADWIN
+
+    made = drawn(seed, (REFERENCE_DAYS + days) * 24 + 2, change, REFERENCE_DAYS * 24 + CHANGE_HOUR)
+    means = {f"feature:{name}": np.nanmean(each, axis=1) for name, each in made.numbers.items()}
+    means |= {f"feature:{name}": (each == 0).mean(axis=1) for name, each in made.categories.items()}
+    means["label:value"] = made.labels.mean(axis=1)
+    found = []
+    for subject, values in means.items():
+        detector = ADWIN()
+        for hour, value in enumerate(values.tolist(), -REFERENCE_DAYS * 24):
+            detector.update(value)
+            if detector.drift_detected and hour >= 0:
+                found.append(Alarm("ADWIN", subject, hour, hour + 1, ""))
     return found
 
 

@@ -131,7 +131,7 @@ def frame_of(rows: Sequence[Sequence[Row]], spans: Sequence[int], names: Names, 
             continue
         starts = np.array([row.start for row in each], dtype=np.float64)
         seasonal = not short and span < DAY_MS and covered >= SEASONAL_MS
-        usual.append(fit(measure(Rows(each, size, pairs), basis), starts, basis, seasonal=seasonal))
+        usual.append(fit(measure(Rows(each, size, pairs), basis), starts, span, basis, seasonal=seasonal))
     if all(each is None for each in usual):
         return None
     checks = [check for check, _ in basis.tests]
@@ -150,8 +150,11 @@ def score(frame: Frame, place: int, row: Row, level: float) -> Scored | None:
     values, variances, centre = measured.values[0], measured.variances[0], usual.at(row.start)
     with np.errstate(all="ignore"):
         allowed = usual.deviation(row.start, variances) * usual.quantile(level)
-        off = np.abs(values - centre) / lower_tails(values, centre, variances, basis)
-        ratios = off / (np.zeros_like(allowed) + 1e-12 if frame.by_size else allowed)
-        sizes = effects(values, centre, basis)
-        beyond = (ratios > 1) & (sizes >= frame.least)
+        ratios = np.abs(values - centre) / (1e-12 if frame.by_size else allowed)
+        beyond = ratios > 1
+        sizes = np.zeros_like(values)
+        if beyond.any():
+            ratios = ratios / lower_tails(values, centre, variances, basis)
+            sizes = effects(values, centre, basis)
+            beyond = (ratios > 1) & (sizes >= frame.least)
     return Scored(values, centre, ratios, sizes, allowed, beyond)

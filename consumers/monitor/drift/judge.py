@@ -115,6 +115,7 @@ class Watched:
             for place, span in enumerate(self._spans)
         ]
         self._frame: Frame | None = None
+        self._covered = -1
         self._frames: dict[tuple[int, ...], Frame | None] = {}
 
     @property
@@ -157,10 +158,9 @@ class Watched:
             since, until, short = reference.since_ms, reference.until_ms, False
         else:
             since, until, short = self._trailing(row, reference.span_ms)
-        rows = [self.history.rows(place, since, until) for place in range(len(self._spans))]
-        counts = (len(self.history.names.subjects), len(self.history.names.pairs), *map(len, rows))
-        made_for = (since, until, short, *counts)
+        made_for = (since, until, short, len(self.history.names.subjects), len(self.history.names.pairs))
         if made_for not in self._frames:
+            rows = [self.history.rows(place, since, until) for place in range(len(self._spans))]
             made = frame_of(rows, self._spans, self.history.names, short=short)
             if made is None and not short:
                 made = frame_of(rows, self._spans, self.history.names, short=True)
@@ -174,7 +174,9 @@ class Watched:
         """Return begin and end (ms) of the reference of a bucket, and whether it is shorter than meant."""
         if span >= _LONG_MS:
             until = row.start // DAY_MS * DAY_MS
-            if self.history.has_rows(until - span, until - _LONG_MS):
+            if until != self._covered and self.history.has_rows(until - span, until - _LONG_MS):
+                self._covered = until
+            if until == self._covered:
                 return until - span, until, False
             step = max(HOUR_MS, row.span)
             until = row.start // step * step

@@ -61,7 +61,7 @@ def measure(rows: Rows, basis: Basis) -> Measured:
             _share(missing, asked),
             _share(errors, events),
             _share(*rows.shares("types", basis.types)),
-            (mean, 1 / _enough(numbers)),
+            (mean, np.maximum(np.exp(2 * spread), 1) / _enough(numbers)),
             (spread, 1 / (2 * _enough(numbers))),
             _bins(rows, basis, numbers),
             _share(*rows.shares("categories", basis.categories)),
@@ -98,26 +98,24 @@ def _moments(rows: Rows, basis: Basis) -> tuple[Floats, Floats]:
 
 def _bins(rows: Rows, basis: Basis, numbers: Floats) -> tuple[Floats, Floats]:
     """Return the shares of the reference's bins, each a column: (rows, subjects × 5)."""
-    below = np.concatenate([_below(each, basis.edges)[None] for each in shapes_of(rows.of("quantiles"), basis.tied)])
-    edges = np.zeros((*below.shape[:2], BINS + 1))
-    edges[..., 1:-1], edges[..., -1] = below, 1.0
-    shares = np.diff(edges, axis=-1).clip(0, 1)
+    shapes = shapes_of(rows.of("quantiles"), basis.tied)
+    below = np.empty((*shapes.shape[:2], BINS + 1))
+    below[..., 0], below[..., -1] = 0.0, 1.0
+    low, high = np.empty_like(shapes), np.empty_like(shapes)
+    low[..., 0], high[..., -1] = shapes[..., 0], shapes[..., -1]
+    low[..., 1:] = high[..., :-1] = (shapes[..., 1:] + shapes[..., :-1]) / 2
+    wide = high > low
+    width = np.where(wide, high - low, 1.0)
+    for number in range(BINS - 1):
+        edge = basis.edges[:, number, None]
+        # Each quantile stands for a cell in which the numbers are spread evenly.
+        below[..., number + 1] = np.where(wide, (edge - low) / width, edge >= high).clip(0, 1).mean(axis=-1)
+    shares = (below[..., 1:] - below[..., :-1]).clip(0, 1)
     enough = _enough(numbers)[..., None]
     variance = 1 / (4 * enough + 2) + np.where(basis.tied[:, None], _TIED / 0.36, 0.0)
     values = np.arcsin(np.sqrt((shares * enough + 0.375) / (enough + 0.75)))
     shape = (len(rows.rows), -1)
     return values.reshape(shape), np.broadcast_to(variance, values.shape).reshape(shape)
-
-
-def _below(quantiles: Floats, edges: Floats) -> Floats:
-    """Return the share of a row's numbers up to each edge: quantiles stand for cells, in which shares are even."""
-    inner = (quantiles[:, 1:] + quantiles[:, :-1]) / 2
-    low = np.concatenate([quantiles[:, :1], inner], axis=1)[:, None, :]
-    high = np.concatenate([inner, quantiles[:, -1:]], axis=1)[:, None, :]
-    wide = high > low
-    part = np.where(wide, (edges[:, :, None] - low) / np.where(wide, high - low, 1.0), edges[:, :, None] >= high)
-    found: Floats = part.clip(0, 1).mean(axis=-1)
-    return found
 
 
 def _distinct(rows: Rows, basis: Basis, counts: Floats) -> tuple[Floats, Floats]:

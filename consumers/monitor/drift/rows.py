@@ -161,6 +161,8 @@ def _correlations(window: Window, names: Names) -> tuple[NDArray[np.float32], ND
 def stack(arrays: Iterable[NDArray[np.floating]], size: int) -> Floats:
     """Return arrays of different lengths as the rows of one, filled with NaN and cut to `size`."""
     made = list(arrays)
+    if len(made) == 1 and len(made[0]) == size:
+        return np.asarray(made[0], dtype=np.float64)[None]
     shape = (len(made), size, *(made[0].shape[1:] if made else ()))
     found = np.full(shape, np.nan)
     for number, each in enumerate(made):

@@ -8,14 +8,14 @@ windows, fewer where they follow each other (autocorrelation) and where the refe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from consumers.monitor.drift.basis import RANGE, Basis
+from consumers.monitor.drift.basis import QUANTILES, RANGE, Basis
 from consumers.monitor.drift.measures import Measured
 from consumers.monitor.drift.rows import Floats
 from schemas.profiles import DAY_MS, HOUR_MS
@@ -48,6 +48,8 @@ class Usual:
         Number of the reference's days, or buckets, behind each centre.
     heavy
         True where two buckets in a row are needed.
+    quantiles
+        Quantiles that were asked for, by level.
     """
 
     centre: Floats
@@ -56,6 +58,7 @@ class Usual:
     counted: Floats
     heavy: NDArray[np.bool_]
     buckets: int
+    quantiles: dict[float, Floats] = field(default_factory=dict)
 
     def at(self, start: int) -> Floats:
         """Return the usual values at the hour of a time (ms)."""
@@ -69,8 +72,9 @@ class Usual:
 
     def quantile(self, level: float) -> Floats:
         """Return how many standard deviations a value may be off, at a two-sided level."""
-        found: Floats = -special.stdtrit(self.freedom, level / 2)
-        return found
+        if level not in self.quantiles:
+            self.quantiles[level] = -special.stdtrit(self.freedom, level / 2)
+        return self.quantiles[level]
 
 
 def hour_of(start: int) -> int:
@@ -78,8 +82,11 @@ def hour_of(start: int) -> int:
     return start % DAY_MS // HOUR_MS
 
 
-def fit(measured: Measured, starts: Floats, basis: Basis, *, seasonal: bool) -> Usual:
-    """Return the usual values of a reference's buckets, in the order of time; `starts` are theirs (ms)."""
+def fit(measured: Measured, starts: Floats, span: int, basis: Basis, *, seasonal: bool) -> Usual:
+    """Return the usual values of a reference's buckets, in the order of time.
+
+    `starts` are theirs, and `span` is their length (ms).
+    """
     values, variances = measured.values, measured.variances
     hours = (starts.astype(np.int64) % DAY_MS // HOUR_MS) if seasonal else np.zeros(len(starts), dtype=np.int64)
     days = starts.astype(np.int64) // DAY_MS
@@ -113,6 +120,9 @@ def fit(measured: Measured, starts: Floats, basis: Basis, *, seasonal: bool) -> 
         freedom, heavy = _freedom(scaled, valid, freedom)
     ranges = np.array([check == RANGE for check, _ in basis.tests])
     freedom = np.where(ranges, np.minimum(freedom, _RANGE_FREEDOM), freedom)
+    if span < DAY_MS:
+        # A shape in units of its own quartiles is skewed in a short bucket, but has no memory of the bucket before.
+        heavy = heavy | np.array([check == QUANTILES for check, _ in basis.tests])
     if basis.pairs:
         heavy[-basis.pairs :] |= basis.heavy_pairs
     centre[:, valid.sum(axis=0) < 2] = np.nan
