@@ -12,7 +12,7 @@ from contextlib import closing
 from consumers.joiner.offset_metadata import JoinerMetadata
 from consumers.loop.log_faults import short_ids
 from consumers.predictor.offset_metadata import PredictorMetadata
-from consumers.roles import INTAKE, JOINER, PREDICTOR, REFEREE
+from consumers.roles import INTAKE, JOINER, NOTIFIER, PREDICTOR, REFEREE
 from millstream.reading import topic_readers
 from runtime.kafka_client.client import Admin
 from runtime.kafka_client.cluster import Cluster, KafkaAccessDenied, TopicInfo
@@ -40,12 +40,19 @@ def recalled(cluster: Cluster, names: Names) -> Names:
         joined = _committed(admin, names.group(JOINER))
         taken_in = _committed(admin, names.group(INTAKE))
         promotes = bool(_committed(admin, names.group(REFEREE)))
+        notifies = bool(_committed(admin, names.group(NOTIFIER)))
     elsewhere = {} if read in (None, names.topic("features")) else {"features": str(read)}
     public = _joined(names, joined) == names.topic(ANSWERS)
     labels_from = tuple(sorted({topic for topic, _ in taken_in}))
     models = _models(cluster, names)
     return dataclasses.replace(
-        names, elsewhere=elsewhere, public=public, labels_from=labels_from, models=models, promotes=promotes
+        names,
+        elsewhere=elsewhere,
+        public=public,
+        labels_from=labels_from,
+        models=models,
+        promotes=promotes,
+        notifies=notifies,
     )
 
 
