@@ -74,9 +74,9 @@ def sums_of(tallies: Tallies) -> Totals:
             totals.pop(("squares", place))
             count = metric._y_var.mean.n
             totals[_SPREAD, place] = max(count - 1, 0) * metric._y_var.get()
-    return {
-        key: min(_LARGEST, max(-_LARGEST, value)) for key, value in totals.items() if value and not math.isnan(value)
-    }
+    # A spread of 0 is kept: `added` knows by it that there is one.
+    known = {key: value for key, value in totals.items() if value or key[0] == _SPREAD}
+    return _finite({key: value for key, value in known.items() if not math.isnan(value)})
 
 
 def added(several: Iterable[Mapping[tuple[Any, ...], float]]) -> Totals:
@@ -113,13 +113,14 @@ def values(task: Task, totals: Mapping[tuple[Any, ...], float]) -> dict[str, flo
     return {_NAMES[name]: value for name, value in found.items()}
 
 
-def classes_in(totals: Mapping[tuple[Any, ...], float]) -> Counter[Any]:
-    """Return how many labels each class has."""
+def classes_in(several: Iterable[Mapping[tuple[Any, ...], float]]) -> Counter[Any]:
+    """Return how often each class is a label or an answer."""
     found: Counter[Any] = Counter()
-    for key, value in totals.items():
-        if key[0] == "cell":
-            found[key[2]] += int(value)
-            found[key[3]] += 0
+    for totals in several:
+        for key, value in totals.items():
+            if key[0] == "cell":
+                found[key[2]] += int(value)
+                found[key[3]] += int(value)
     return found
 
 
