@@ -156,7 +156,7 @@ def run_learner(
         store,
         definition_of(loaded),
         learning_rules(stream),
-        stream.checkpoints.keep,
+        stream.kept_versions,
         max_model_bytes=stream.checkpoints.max_bytes,
     )
     checkpoints.meter = meter or checkpoints.meter

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from millstream.stream.duration import milliseconds
+from millstream.stream.duration import InvalidDuration, milliseconds
 from millstream.stream.errors import InvalidStream
 from millstream.stream.parameter_checks import check_counts, check_spans, known_parameters
 from millstream.stream.parameter_groups import Span
+from schemas.topics import DAY_MS
 
 _BUDGET: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s+per\s+(\S+)\s*")
 _LEAST_WINDOW_MS: Final = 1000
+_OTHER_REFERENCE_DAYS: Final = 30
 
 
 @known_parameters()
@@ -66,6 +68,14 @@ class Watch:
     def window_ms(self) -> int:
         """`window` in milliseconds."""
         return milliseconds(self.window)
+
+    @property
+    def reference_days(self) -> int:
+        """Number of days that the reference covers, rounded up; 30 if it is no span that ends now."""
+        try:
+            return -(-milliseconds(self.reference) // DAY_MS)
+        except InvalidDuration:
+            return _OTHER_REFERENCE_DAYS
 
     @property
     def alarms_per_ms(self) -> float:
