@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from consumers.monitor.drift.rules import DriftRules, Trailing
 from consumers.monitor.profiles import WindowProfiles
 from consumers.monitor.served import ServedRules, ServedSums
 from consumers.monitor.windows import WindowRules
@@ -23,6 +24,13 @@ def window_rules(stream: Stream) -> WindowRules:
         lambda: WindowProfiles(watch.most_features, watch.pairs, declared=declared, hash_key=key),
         lambda state: ServedSums(served, state),
     )
+
+
+def drift_rules(stream: Stream) -> DriftRules:
+    """Return the rules by which a stream's windows are judged."""
+    watch = stream.watch
+    span = reference_ms(watch)
+    return DriftRules(watch.window_ms, watch.alarms_per_ms, Trailing() if span is None else Trailing(span))
 
 
 def reference_ms(watch: Watch) -> int | None:

@@ -1,4 +1,4 @@
-"""Wiring of the monitor: its windows from the stream file, and where a new one begins to read."""
+"""Wiring of the monitor: its windows, their judging and the alert rules from the stream file, and where it begins."""
 
 from __future__ import annotations
 
@@ -8,15 +8,24 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
 from consumers.loop.last_offsets_file import TopicMemory
+from consumers.monitor.drift.judge import Judge
+from consumers.monitor.judging import StreamJudging
+from consumers.monitor.judging_protocol import NewJudging
 from consumers.monitor.monitor import Monitor, MonitorSettings
+from consumers.monitor.rules.decisions import Decisions
+from consumers.monitor.rules.rules import Rules, RulesSettings
+from consumers.monitor.served import values
 from consumers.roles import MONITOR
 from millstream.observability.role_log import say
-from millstream.processes.role_loop import drive, meet, state_alerts
-from millstream.stream.monitor_rules import reference_ms, window_rules
-from runtime.exits import Doubt
+from millstream.processes.role_loop import drive, following, meet, state_alerts
+from millstream.stream.alert_rules import evaluated
+from millstream.stream.monitor_rules import drift_rules, reference_ms, window_rules
+from millstream.versions.kept_versions import KeptVersions
+from model_store import open_store
+from runtime.exits import TRY_AGAIN, Doubt
 from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.records import Partition
-from schemas.topics import PROFILES
+from schemas.topics import PROFILES, Names
 
 if TYPE_CHECKING:
     from millstream.config.settings import Settings
@@ -41,8 +50,24 @@ def run_monitor(
     kept = state_alerts(cluster, names, MONITOR, instance)
     memory = TopicMemory(settings.state(names) / f"{MONITOR}-{instance}.json", written=kept.written)
     first = _first(cluster, reference_ms(stream.watch), stream.watch.window_ms)
-    monitor = Monitor(monitor_settings, first=first, say=say, memory=memory)
-    return drive(cluster, names, MONITOR, instance, monitor, meter, kept)
+    decisions = Decisions([each.model_id for each in loaded.each_model])
+    judging = _new_judging(loaded, settings, names, decisions)
+    monitor = Monitor(monitor_settings, judging, first, say, memory)
+    with following(cluster, names, decisions.follow) as current:
+        return drive(cluster, names, MONITOR, instance, monitor, meter, kept) if current else TRY_AGAIN
+
+
+def _new_judging(loaded: LoadedStream, settings: Settings, names: Names, decisions: Decisions) -> NewJudging:
+    """Return what makes the judging of the stream whenever the monitor takes the profiles topic over."""
+    stream, judged = loaded.stream, drift_rules(loaded.stream)
+    rules = RulesSettings(names, evaluated(stream.alerts), stream.watch.window_ms)
+    versions = KeptVersions(open_store(settings.models, settings.keys, sign=False))
+
+    def new() -> StreamJudging:
+        found = Rules(rules, decisions.now, versions, lambda windows: values(windows, stream.task), say)
+        return StreamJudging(names, Judge(judged), found, say)
+
+    return new
 
 
 def _first(cluster: Cluster, reference: int | None, window: int) -> Callable[[Partition], int | None]:
