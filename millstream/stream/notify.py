@@ -13,7 +13,7 @@ from millstream.stream.parameter_checks import check_choices, known_parameters
 
 MOST_TARGETS: Final = 16
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
-_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_VARIABLE: Final = re.compile(r"(?!whsec_)[A-Za-z_][A-Za-z0-9_]*")
 
 Delivered: TypeAlias = Literal["named", "all"]
 Body: TypeAlias = Callable[[Mapping[str, Any]], Any]
