@@ -26,7 +26,7 @@ def without_values(text: str, features: Mapping[str, Any], private: Collection[s
     """Return a text, such as a model's exception, in which the values of private features are masked.
 
     >>> without_values("could not convert 'DE02' to float", {"iban": "DE02"}, {"iban"})
-    "could not convert '(private)' to float"
+    'could not convert (private) to float'
     """
     spelled = {
         each
