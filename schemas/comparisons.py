@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -13,6 +14,11 @@ MODEL_FAILED: Final = "model"
 """Code of the error where the model itself failed, served or in the shadow; another code is the event's own fault."""
 TRUE: Final = "true"
 FALSE: Final = "false"
+
+
+def is_unready(examples: int, prediction: LabelValue | None, probabilities: Mapping[str, float] | None) -> bool:
+    """Return whether this is no answer because the version has learned nothing yet: then its model takes no part."""
+    return examples == 0 and prediction is None and not probabilities
 
 
 class Challenger(msgspec.Struct, frozen=True, gc=False):

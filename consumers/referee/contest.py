@@ -8,7 +8,7 @@ failed to answer. It begins anew with another champion, with a newer epoch of an
 - An answer that the model failed to give costs the bound of the loss, the champion's as well as a challenger's. An
   event that was refused for its own content, such as its features, does not count: no model was asked.
 - A challenger that had no version at the time of the prediction, or that the event was not given to, does not take part
-  in that event: the event counts for the others.
+  in that event: the event counts for the others. A version that has learned nothing and has no answer is none.
 - A label that is invalid for the target does not count.
 """
 
@@ -26,7 +26,7 @@ from consumers.referee.guard import Guard
 from consumers.referee.losses import Loss
 from consumers.referee.rule import Rule
 from consumers.referee.settling import Begun, Labelled, Period, Settling
-from schemas.comparisons import MODEL_FAILED, Challenger, Comparison
+from schemas.comparisons import MODEL_FAILED, Challenger, Comparison, is_unready
 from schemas.model_names import name_of
 from schemas.target import TargetError
 
@@ -184,6 +184,8 @@ class Contest:
         if refused or not self._is_champions(outcome.model, epoch, failure is not None):
             return
         if epoch < self._epochs.get(outcome.model, epoch):
+            return
+        if failure is None and is_unready(outcome.examples, outcome.prediction, outcome.probabilities):
             return
         try:
             champions = self._loss(label.value, outcome.prediction, outcome.probabilities, failure)

@@ -143,8 +143,9 @@ def rollback(
     if version is not None:
         target = parsed(version, name)
     else:
+        cluster = settings.cluster()
         with filling_in(stream):
-            model, target = previous(settings.cluster(), settings.names(name), store_of(settings))
+            model, target = previous(cluster, full_names(stream, settings, cluster), store_of(settings))
     _serve(stream, target, why, where, json, model)
 
 

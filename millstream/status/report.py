@@ -381,6 +381,8 @@ def as_json(found: Report) -> dict[str, Any]:
         fault["gone"] = of.gone
     plain["raised"] = [msgspec.structs.asdict(alert) for alert in found.raised]
     quality = found.model.quality
+    if found.contest is not None:
+        plain["contest"]["standings"] = [msgspec.structs.asdict(each) for each in found.contest.standings]
     plain["model"]["quality"] = None if quality is None else {**msgspec.to_builtins(quality), "worse": quality.worse}
     plain["stages"] = {stage["role"]: stage for stage in plain["stages"]}
     return plain

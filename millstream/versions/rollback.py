@@ -14,6 +14,7 @@ from millstream.status.group_metadata import recalled
 from millstream.status.report import served
 from millstream.status.snapshot import Observer
 from model_store import Manifest, ModelStore, StoreError, VersionId
+from schemas.model_names import name_of
 from schemas.model_updates import Adopted, ModelUpdate, RolledBack, Serving
 
 if TYPE_CHECKING:
@@ -140,6 +141,11 @@ def previous(cluster: Cluster, names: Names, store: ModelStore) -> Target:
     history = changing(read_newest(cluster, names, tells_model_before), names.stream)
     former = model_before(history, names.stream)
     if former is not None:
+        if former not in names.model_ids:
+            raise NothingBefore(
+                f"{name_of(former)} served before, and is not among the stream's models any more: put it back into the "
+                f"stream file, or choose with `millstream models promote {names.stream} MODEL`"
+            )
         if not store.versions(former):
             raise NothingBefore(f"no version of {former} is left, which served before: name a version")
         return Target(former, None)

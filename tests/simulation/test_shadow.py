@@ -120,6 +120,18 @@ def test_a_process_that_starts_far_behind_finds_what_compaction_left_of_the_mode
     assert site.answers()["behind"]["sim.line"].examples == 1
 
 
+def test_a_model_that_left_the_file_is_counted_no_longer_and_a_new_one_is_there_at_once() -> None:
+    site = Site()
+    site.announce("sim.forest", 1)
+    site.log.now += 1
+    site.predict("a")
+    site.drain()
+    assert told(site, "a").models == {"sim.forest": (1, 0), "sim.line": (0, 1)}
+    site.settings["models"] = ("sim", "sim.line", "sim.new")
+    site.drain()
+    assert told(site, "a").models == {"sim.line": (0, 1), "sim.new": (0, 0)}
+
+
 def test_a_pruned_version_is_replaced_by_the_newest_older_one_and_its_age_is_told() -> None:
     site = Site()
     old = site.announce("sim.forest", 1)
@@ -230,6 +242,7 @@ def test_a_poisoned_challenger_harms_no_other(bad: str, monkeypatch: pytest.Monk
     assert (answers["sim.line"].error, answers["sim.line"].prediction) == (None, 7.0)
     note = told(site, "a")
     assert note.models == {"sim.forest": (0, 1), "sim.line": (1, 0)}
+    assert [*note.models] == [model for model in MODELS if model != "sim"]
     role.close()
 
 
@@ -294,6 +307,31 @@ def test_a_process_that_dies_is_started_and_asked_again_and_is_no_failure_of_the
     assert len(started) == starts
     assert site.said.count("the process of a version of forest has ended: it is started and asked again") > 0
     started[-1].close()
+
+
+@pytest.mark.parametrize(("examples", "error", "epoch"), [(0, "no-version", -1), (5, "model", 1)])
+def test_a_model_that_has_learned_nothing_and_cannot_answer_yet_takes_no_part(
+    examples: int, error: str, epoch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would lose to every model that has an answer before its first example."""
+    site = Site()
+    site.announce("sim.forest", examples)
+    face = version_loader.VersionLoader.load
+
+    def raises(features: Any) -> Any:
+        raise ZeroDivisionError
+
+    def loaded(loader: Any, manifest: Any, *more: Any) -> Any:
+        found = face(loader, manifest, *more)
+        found.face.model.predict_one = raises
+        return found
+
+    monkeypatch.setattr(version_loader.VersionLoader, "load", loaded)
+    site.log.now += 1
+    site.predict("a")
+    site.drain()
+    answer = site.answers()["a"]["sim.forest"]
+    assert (answer.error, answer.epoch, answer.prediction) == (error, epoch, None)
 
 
 def told(site: Site, event_id: str) -> ShadowMetadata:
