@@ -330,7 +330,7 @@ def _is_plain(features: Features, max_name_chars: int) -> bool:
 
 def _check(name: str, value: FeatureValue, feature: Feature) -> None:
     wanted = _TYPES[feature.type]
-    shown, exact = (MASK, MASK) if feature.private else (_short(value), value)
+    shown, exact = (MASK, MASK) if feature.private else (_short(value), str(value))
     if not isinstance(value, wanted) or (isinstance(value, bool) and feature.type != "boolean"):
         raise ContractError("type", f"feature {name!r} is {type(value).__name__} {shown}, not {feature.type}")
     if isinstance(value, (int, float)):

@@ -208,7 +208,7 @@ def test_a_slice_by_the_values_of_a_private_feature_is_refused() -> None:
 def test_masks() -> None:
     assert masked({"a": 1, "b": None, "c": 2}, {"a", "b"}) == {"a": MASK, "b": None, "c": 2}
     assert without_values("on 'x' and 2.5 in [1.0, 2.5]", {"a": "x", "v": [1.0, 2.5]}, {"a", "v"}) == (
-        f"on '{MASK}' and {MASK} in [{MASK}, {MASK}]"
+        f"on {MASK} and {MASK} in [{MASK}, {MASK}]"
     )
     assert (
         without_any_value("prepare= raised ValueError: could not convert 'x'") == f"prepare= raised ValueError: {MASK}"
