@@ -59,7 +59,7 @@ def body(report: Findings, said: Words) -> str:
     parts += [f"<p>{escape(line)}</p>" for line in said.verdicts]
     parts += [_table(block) for block in said.tables]
     if report.curves:
-        parts.append("<h2>Learning curves</h2>")
+        parts.append(f"<h2>{report.curves_title}</h2>")
         parts.append(_legend(report))
         parts += [_chart(report, name) for name in report.bigger_is_better]
     parts.append("<h2>To read this</h2>")

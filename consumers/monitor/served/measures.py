@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -111,6 +111,34 @@ def values(task: Task, totals: Mapping[tuple[Any, ...], float]) -> dict[str, flo
             value = 1 - totals.get(("errors", place), 0.0) / spread if spread > 0 else math.nan
             found["R2"] = value if math.isfinite(value) else None
     return {_NAMES[name]: value for name, value in found.items()}
+
+
+def additive(several: Sequence[Mapping[tuple[Any, ...], float]]) -> list[Totals]:
+    """Return sums that may be added and subtracted plainly, as `values_of_additive` takes them.
+
+    Squares of labels are taken from their common mean, so that subtracting them loses nothing.
+    """
+    whole = added(several)
+    centres = {
+        place: whole.get(("sum", place), 0.0) / count
+        for place in [key[1] for key in whole if key[0] == _SPREAD]
+        if (count := whole.get(("n", place), 0.0))
+    }
+    found = []
+    for totals in several:
+        made = {key: value for key, value in totals.items() if key[0] != _SPREAD}
+        for place, centre in centres.items():
+            count, total = totals.get(("n", place), 0.0), totals.get(("sum", place), 0.0)
+            apart = total - count * centre
+            made["sum", place] = apart
+            made["squares", place] = totals.get((_SPREAD, place), 0.0) + (apart * apart / count if count else 0.0)
+        found.append(made)
+    return found
+
+
+def values_of_additive(task: Task, totals: Mapping[tuple[Any, ...], float]) -> dict[str, float | None]:
+    """Return each metric's value over sums of `additive`, by name; `None` if it is undefined."""
+    return {_NAMES[name]: value for name, value in values_of(measures_of(task), totals).items()}
 
 
 def classes_in(several: Iterable[Mapping[tuple[Any, ...], float]]) -> Counter[Any]:
