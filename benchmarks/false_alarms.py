@@ -68,4 +68,6 @@ def _new(findings: list[Finding], before: set[tuple[str, str]], at_ms: int) -> I
     zero = START_MS + REFERENCE_DAYS * DAY_MS
     for each in findings:
         if (each.check, each.subject) not in before:
-            yield Alarm(each.check, each.subject, (each.since_ms - zero) // HOUR_MS, (at_ms - zero) // HOUR_MS, each.text)
+            yield Alarm(
+                each.check, each.subject, (each.since_ms - zero) // HOUR_MS, (at_ms - zero) // HOUR_MS, each.text
+            )
