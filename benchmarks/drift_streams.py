@@ -1,8 +1,8 @@
 """Seeded streams of simulated hours, with and without a change, as windows of the profiles topic and as plain columns.
 
-Twenty features of five kinds: normal, heavy-tailed, rare categories, AR(1) with 0.9 (between events, and between hours),
-daily cycle. The columns are drawn at once (numpy) and made into windows of an hour, with fewer events than a live stream
-would have: more events make every change easier to see, and do not change how often chance raises an alarm.
+Features of five kinds: normal, heavy-tailed, rare categories, AR(1) with 0.9 (between events, and between hours), daily
+cycle. The columns are drawn at once (numpy) and made into windows of an hour, with fewer events than a live stream would
+have: more events make every change easier to see, and do not change how often chance raises an alarm.
 """
 
 from __future__ import annotations

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from consumers.monitor.drift.rules import DriftRules, Trailing
+from typing import Any, Final
+
+from consumers.monitor.drift.detecting import served_error
+from consumers.monitor.drift.rules import ERROR, Between, DriftRules, Trailing
 from consumers.monitor.profiles import WindowProfiles
 from consumers.monitor.served import ServedRules, ServedSums
 from consumers.monitor.windows import WindowRules
@@ -10,6 +13,9 @@ from millstream.stream.duration import InvalidDuration, milliseconds
 from millstream.stream.slices import SliceReader
 from millstream.stream.stream import Stream
 from millstream.stream.watching import Watch
+
+_DELTA: Final = 1e-5
+"""Level of ADWIN on the error: below its own default, for windows are not independent."""
 
 
 def window_rules(stream: Stream) -> WindowRules:
@@ -26,11 +32,23 @@ def window_rules(stream: Stream) -> WindowRules:
     )
 
 
-def drift_rules(stream: Stream) -> DriftRules:
-    """Return the rules by which a stream's windows are judged."""
+def drift_rules(stream: Stream, between: Between | None = None) -> DriftRules:
+    """Return the rules by which a stream's windows are judged.
+
+    `between` is the reference's range of time if the stream file names a version, an epoch or a range.
+    """
     watch = stream.watch
-    span = reference_ms(watch)
-    return DriftRules(watch.window_ms, watch.alarms_per_ms, Trailing() if span is None else Trailing(span))
+    length = reference_ms(watch)
+    reference = between or (Trailing() if length is None else Trailing(length))
+    detectors = {ERROR: _adwin} if watch.detectors is None else dict(watch.detectors)
+    return DriftRules(watch.window_ms, watch.alarms_per_ms, reference, detectors, served_error(stream.target.task))
+
+
+def _adwin() -> Any:
+    """Return ADWIN for the error of served answers, which is compared with every earlier stretch after every window."""
+    from river.drift import ADWIN
+
+    return ADWIN(delta=_DELTA, clock=1)
 
 
 def reference_ms(watch: Watch) -> int | None:

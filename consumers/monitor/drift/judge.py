@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 from consumers.monitor.drift.detecting import Detecting, opened
 from consumers.monitor.drift.findings import Finding, Judgement
@@ -22,6 +22,16 @@ _FRAMES: Final = 3
 
 _KEPT_MS: Final = 7 * DAY_MS
 """Windows are kept for this long if the reference is a fixed range."""
+
+
+class Compared(NamedTuple):
+    """Reference that the newest buckets of one kind and topic were compared with; times in ms."""
+
+    kind: str
+    topic: str
+    since_ms: int
+    until_ms: int
+    by_size: bool
 
 
 class Judge:
@@ -64,6 +74,14 @@ class Judge:
             if place == 0:
                 ended += self._detect(watched, row)
         return self._judgement(done, ended)
+
+    def references(self) -> list[Compared]:
+        """Return what the newest buckets were compared with."""
+        return [
+            Compared(kind, topic, watched.frame.since_ms, watched.frame.until_ms, watched.frame.by_size)
+            for (kind, topic), watched in self._topics.items()
+            if watched.frame is not None
+        ]
 
     def learn(self, windows: Iterable[Window]) -> None:
         """Take windows of the reference that are not on the profiles topic; nothing is judged."""
