@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
 
+import command_server
 import httpx
 import pytest
 from system.http_server import FLOW, SECONDS, free_port, is_ready, running, until
@@ -41,11 +40,10 @@ def test_what_is_asked_over_http_is_learned_and_the_next_version_answers(stream:
         again = client.post("/v1/predict", json=event).json()
         assert again == {**first.json(), "repeated": True}
         words = ("trace", "flow", "first", "--json")
-        told = subprocess.run(
-            [sys.executable, "-m", "millstream", *words], env=stream.environment(), capture_output=True, check=True
-        )
-        assert b'"over_http": true' in told.stdout or b'"over_http":true' in told.stdout
-        assert b'"equal": true' in told.stdout or b'"equal":true' in told.stdout
+        told = command_server.run(*words, env=stream.environment())
+        assert told.returncode == 0, told.stderr
+        assert '"over_http": true' in told.stdout or '"over_http":true' in told.stdout
+        assert '"equal": true' in told.stdout or '"equal":true' in told.stdout
         process.send_signal(signal.SIGTERM)
         assert process.wait(SECONDS) == 0
 

@@ -1,0 +1,135 @@
+"""Commands of the product, each in a process that is forked from one that has imported all of it.
+
+Python and the imports of a command take more than a second of processor time; a fork takes hundredths. The command
+has its own process, environment, output and exit code, as if a user had typed it. How it starts from nothing is tested
+where a test starts it by `sys.executable`.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Final
+
+_SECONDS: Final = 120
+_MOST_BYTES: Final = 1 << 20
+
+
+@dataclass
+class _Server:
+    """The process that forks, and the socket to it; both end with this process."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    process: subprocess.Popen[bytes] | None = None
+    requests: socket.socket | None = None
+
+    def send(self, request: bytes, descriptors: list[int]) -> None:
+        with self.lock:
+            if self.process is None or self.requests is None or self.process.poll() is not None:
+                self.requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                with theirs:
+                    environment = {**os.environ, "PYTHONHASHSEED": "0"}
+                    command = [sys.executable, "-P", __file__]
+                    self.process = subprocess.Popen(command, stdin=theirs.fileno(), env=environment)
+            socket.send_fds(self.requests, [request], descriptors)
+
+
+_SERVER = _Server()
+
+
+def run(
+    *words: str, env: Mapping[str, str], cwd: Path | None = None, timeout: float = _SECONDS
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, like `subprocess.run` with ``capture_output=True, text=True``.
+
+    Raises
+    ------
+    subprocess.TimeoutExpired
+        If it takes longer; it is killed.
+    """
+    request = json.dumps([words, dict(env), str(cwd or Path.cwd())]).encode()
+    ours, theirs = socket.socketpair()
+    with TemporaryFile() as out, TemporaryFile() as err, ours:
+        with theirs:
+            _SERVER.send(request, [out.fileno(), err.fileno(), theirs.fileno()])
+        ours.settimeout(timeout)
+        with ours.makefile("rb") as told:
+            pid = int(told.readline())
+            try:
+                code = int(told.readline())
+            except TimeoutError:
+                os.kill(pid, signal.SIGKILL)
+                raise subprocess.TimeoutExpired(words, timeout, _read(out), _read(err)) from None
+        return subprocess.CompletedProcess(words, code, _read(out), _read(err))
+
+
+def _read(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode()
+
+
+# --- the process that forks ------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Import the product, and fork until the tests end; each child watches over one command."""
+    import importlib
+
+    from millstream.cli import fork_server_main
+
+    for module in fork_server_main._IMPORTED:
+        importlib.import_module(module)
+    gc.collect()
+    gc.freeze()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system clears up after the children
+    with socket.socket(fileno=os.dup(0)) as tests:
+        while True:
+            request, descriptors, _, _ = socket.recv_fds(tests, _MOST_BYTES, 3)
+            if not request:
+                return
+            if os.fork() == 0:
+                tests.close()
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                break
+            for descriptor in descriptors:
+                os.close(descriptor)
+    out, err, told = descriptors
+    if pid := os.fork():
+        os.write(told, b"%d\n" % pid)
+        os.write(told, b"%d\n" % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        os._exit(0)
+    os.close(told)
+    _become(request, out, err)
+
+
+def _become(request: bytes, out: int, err: int) -> None:
+    """Be the command: with its environment, in its folder, and with its output."""
+    from millstream.cli.main import main as command
+    from runtime import failpoints
+
+    words, environment, folder = json.loads(request)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for number, descriptor in enumerate((nothing, out, err)):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    os.environ.clear()
+    os.environ.update({**environment, "PYTHONHASHSEED": "0"})
+    os.chdir(folder)
+    sys.path[:0] = [folder, *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
+    failpoints.arm()
+    sys.argv = ["millstream", *words]
+    command()
+
+
+if __name__ == "__main__":
+    main()
