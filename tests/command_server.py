@@ -15,13 +15,15 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Final
 
 _SECONDS: Final = 120
+_END_SECONDS: Final = 30
 _MOST_BYTES: Final = 1 << 20
 
 
@@ -47,6 +49,52 @@ class _Server:
 _SERVER = _Server()
 
 
+class Started:
+    """A command that runs, with the interface of `subprocess.Popen`."""
+
+    def __init__(self, *words: str, env: Mapping[str, str], cwd: Path | None = None, out: int, err: int) -> None:
+        self._words = words
+        self.returncode: int | None = None
+        self._told, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            request = json.dumps([words, dict(env), str(cwd or Path.cwd())]).encode()
+            _SERVER.send(request, [out, err, theirs.fileno()])
+        self.pid = int(self._told.recv(_MOST_BYTES))
+
+    def poll(self) -> int | None:
+        with suppress(subprocess.TimeoutExpired):
+            self.wait(0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until it has ended. Raises `subprocess.TimeoutExpired` if that takes longer than `timeout` seconds."""
+        if self.returncode is None:
+            self._told.settimeout(timeout)
+            try:
+                self.returncode = int(self._told.recv(_MOST_BYTES))
+            except (TimeoutError, BlockingIOError):
+                raise subprocess.TimeoutExpired(self._words, timeout or 0) from None
+            self._told.close()
+        return self.returncode
+
+    def send_signal(self, number: signal.Signals) -> None:
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+class Running(Started):
+    """One whose output can be read while it runs."""
+
+    said: Callable[[], str]
+
+
 def run(
     *words: str, env: Mapping[str, str], cwd: Path | None = None, timeout: float = _SECONDS
 ) -> subprocess.CompletedProcess[str]:
@@ -57,25 +105,35 @@ def run(
     subprocess.TimeoutExpired
         If it takes longer; it is killed.
     """
-    request = json.dumps([words, dict(env), str(cwd or Path.cwd())]).encode()
-    ours, theirs = socket.socketpair()
-    with TemporaryFile() as out, TemporaryFile() as err, ours:
-        with theirs:
-            _SERVER.send(request, [out.fileno(), err.fileno(), theirs.fileno()])
-        ours.settimeout(timeout)
-        with ours.makefile("rb") as told:
-            pid = int(told.readline())
+    with TemporaryFile() as out, TemporaryFile() as err:
+        started = Started(*words, env=env, cwd=cwd, out=out.fileno(), err=err.fileno())
+        try:
+            started.wait(timeout)
+        finally:
+            started.kill()
+        return subprocess.CompletedProcess(words, started.wait(), _read(out), _read(err))
+
+
+@contextmanager
+def running(*words: str, env: Mapping[str, str], end: signal.Signals) -> Iterator[Running]:
+    """Run a command for a while, and end it by a signal; what it printed is shown if the test fails."""
+    with TemporaryFile() as out:
+        started = Running(*words, env=env, out=out.fileno(), err=out.fileno())
+        started.said = lambda: _read(out)
+        try:
+            yield started
+        finally:
+            started.send_signal(end)
             try:
-                code = int(told.readline())
-            except TimeoutError:
-                os.kill(pid, signal.SIGKILL)
-                raise subprocess.TimeoutExpired(words, timeout, _read(out), _read(err)) from None
-        return subprocess.CompletedProcess(words, code, _read(out), _read(err))
+                started.wait(_END_SECONDS)
+            finally:
+                started.kill()
+                print(_read(out))
 
 
 def _read(file: IO[bytes]) -> str:
-    file.seek(0)
-    return file.read().decode()
+    # Not `file.read`: the command writes where this file's position is.
+    return os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode()
 
 
 # --- the process that forks ------------------------------------------------------------------------------
@@ -105,8 +163,10 @@ def main() -> None:
                 os.close(descriptor)
     out, err, told = descriptors
     if pid := os.fork():
-        os.write(told, b"%d\n" % pid)
-        os.write(told, b"%d\n" % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        os.write(told, b"%d" % pid)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        with suppress(OSError):  # nobody waits any more
+            os.write(told, b"%d" % code)
         os._exit(0)
     os.close(told)
     _become(request, out, err)

@@ -28,6 +28,22 @@ def millstream(stream: Stream, *words: str, code: int = 0, folder: Path | None =
     return done.stderr if code else done.stdout
 
 
+def typed(stream: Stream, *words: str, folder: Path | None = None) -> str:
+    """Run a command in a process that starts from nothing, as a user's shell starts it; return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "millstream", *words],
+        env=stream.environment(),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
 def told(stream: Stream, *words: str) -> Any:
     return json.loads(millstream(stream, *words, "--json"))
 
