@@ -42,7 +42,7 @@ class _Server:
                 with theirs:
                     environment = {**os.environ, "PYTHONHASHSEED": "0"}
                     command = [sys.executable, "-P", __file__]
-                    self.process = subprocess.Popen(command, stdin=theirs.fileno(), env=environment)
+                    self.process = subprocess.Popen(command, stdin=theirs.fileno(), env=environment, process_group=0)
             socket.send_fds(self.requests, [request], descriptors)
 
 
@@ -149,15 +149,16 @@ def main() -> None:
         importlib.import_module(module)
     gc.collect()
     gc.freeze()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system clears up after the children
     with socket.socket(fileno=os.dup(0)) as tests:
         while True:
             request, descriptors, _, _ = socket.recv_fds(tests, _MOST_BYTES, 3)
             if not request:
                 return
+            with suppress(ChildProcessError):
+                while os.waitpid(-1, os.WNOHANG)[0]:  # those that have ended since
+                    pass
             if os.fork() == 0:
                 tests.close()
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 break
             for descriptor in descriptors:
                 os.close(descriptor)
