@@ -7,6 +7,7 @@ where a test starts it by `sys.executable`.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import json
 import os
@@ -37,13 +38,19 @@ class _Server:
 
     def send(self, request: bytes, descriptors: list[int]) -> None:
         with self.lock:
-            if self.process is None or self.requests is None or self.process.poll() is not None:
-                self.requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-                with theirs:
-                    environment = {**os.environ, "PYTHONHASHSEED": "0"}
-                    command = [sys.executable, "-P", __file__]
-                    self.process = subprocess.Popen(command, stdin=theirs.fileno(), env=environment, process_group=0)
+            if self.process is None or self.process.poll() is not None:
+                self.start()
+            assert self.requests is not None
             socket.send_fds(self.requests, [request], descriptors)
+
+    def start(self) -> None:
+        self.requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        command = [sys.executable, "-P", __file__]
+        environment = {**os.environ, "PYTHONHASHSEED": "0"}
+        with theirs:
+            self.process = subprocess.Popen(command, stdin=theirs.fileno(), env=environment, process_group=0)
+        atexit.register(self.process.wait)
+        atexit.register(self.requests.close)  # this first, which ends it
 
 
 _SERVER = _Server()
@@ -128,6 +135,7 @@ def running(*words: str, env: Mapping[str, str], end: signal.Signals) -> Iterato
                 started.wait(_END_SECONDS)
             finally:
                 started.kill()
+                started.wait()
                 print(_read(out))
 
 
