@@ -131,12 +131,11 @@ def running(*words: str, env: Mapping[str, str], end: signal.Signals) -> Iterato
             yield started
         finally:
             started.send_signal(end)
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 started.wait(_END_SECONDS)
-            finally:
-                started.kill()
-                started.wait()
-                print(_read(out))
+            started.kill()
+            started.wait()
+            print(_read(out))
 
 
 def _read(file: IO[bytes]) -> str:
