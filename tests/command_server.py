@@ -118,7 +118,8 @@ def run(
             started.wait(timeout)
         finally:
             started.kill()
-        return subprocess.CompletedProcess(words, started.wait(), _read(out), _read(err))
+            code = started.wait()
+        return subprocess.CompletedProcess(words, code, _read(out), _read(err))
 
 
 @contextmanager
