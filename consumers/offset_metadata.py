@@ -10,6 +10,7 @@ from consumers.joiner.offset_metadata import JoinerMetadata
 from consumers.judge.offset_metadata import JudgeMetadata
 from consumers.learner.offset_metadata import LearnerMetadata
 from consumers.loop.offset_metadata import OffsetMetadata
+from consumers.monitor.offset_metadata import MonitorMetadata
 from consumers.notifier.offset_metadata import NotifierMetadata
 from consumers.predictor.offset_metadata import PredictorMetadata
 from consumers.referee.offset_metadata import RefereeMetadata
@@ -27,6 +28,7 @@ _KINDS: Final[Mapping[str, type[OffsetMetadata]]] = {
         JudgeMetadata,
         RefereeMetadata,
         NotifierMetadata,
+        MonitorMetadata,
     )
 }
 

@@ -30,7 +30,12 @@ class Numbers(msgspec.Struct, frozen=True, gc=False):
     squares
         Sum of squared differences from the mean.
     points, weights
-        Ascending values, and how many numbers each stands for; the weights add up to `count`.
+        Knots of the cumulative distribution: ascending values, the first of them the least and the last the most, and
+        how many numbers are above the value before and up to this one. So the running sum of the weights is the number
+        of numbers up to each point, exactly; between two points they are taken as spread evenly. A value that occurs
+        often is there twice: first with the numbers below it, then with those equal to it. The weights sum to `count`.
+    mean_low
+        What rounding left out of `mean`: the mean of 1e9 ± 1 has too few digits to merge variances by.
     """
 
     count: int
@@ -40,6 +45,7 @@ class Numbers(msgspec.Struct, frozen=True, gc=False):
     most: float
     points: list[float]
     weights: list[int]
+    mean_low: float = 0.0
 
 
 class Profile(msgspec.Struct, frozen=True, gc=False):
@@ -69,7 +75,15 @@ class Profile(msgspec.Struct, frozen=True, gc=False):
 
 
 class Pairs(msgspec.Struct, frozen=True, gc=False):
-    """Moments of pairs of numbers, over the events that have both; entry i of each list belongs to pair i."""
+    """Moments of pairs of numbers, over the events that have both; entry i of each list belongs to pair i.
+
+    Attributes
+    ----------
+    products
+        Sum of the products of both differences from their means.
+    lows_first, lows_second
+        What rounding left out of the means; may be empty, which is 0 for all.
+    """
 
     first: list[str]
     second: list[str]
@@ -79,6 +93,8 @@ class Pairs(msgspec.Struct, frozen=True, gc=False):
     squares_first: list[float]
     squares_second: list[float]
     products: list[float]
+    lows_first: list[float] = []
+    lows_second: list[float] = []
 
 
 class ServedGroup(msgspec.Struct, frozen=True, gc=False):

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from consumers import roles
 from millstream.cli.http import NO_HTTP, HttpBeside
-from millstream.cli.monitoring import UNWATCHED, Monitoring
+from millstream.cli.monitoring import UNWATCHED_RUN, MonitoringOfRun
 from millstream.cli.shared_options import (
     HERE_WITH_BROKER,
     CodePolicy,
@@ -102,7 +102,7 @@ def run(
     code: CodePolicy = "version",
     http: HttpBeside = NO_HTTP,
     where: WhereWithBroker = HERE_WITH_BROKER,
-    monitoring: Monitoring = UNWATCHED,
+    monitoring: MonitoringOfRun = UNWATCHED_RUN,
 ) -> int:
     """Run all roles of a stream on this machine, each a supervised process. Ctrl-C stops them cleanly.
 
@@ -127,7 +127,8 @@ def run(
     role_log.begin(form, role="run")
     settings, loaded = where.settings(), load_file(stream, "run")
     role_log.about(stream=f"{settings.prefix}{loaded.stream.name}")
-    options = RunOptions(predictors, span, new_epoch, metrics, form, ratio, code)
+    left_out = (roles.MONITOR,) if monitoring.no_monitor else ()
+    options = RunOptions(predictors, span, new_epoch, metrics, form, ratio, code, left_out)
     if http.serve:
         if http.publish != "spool":
             raise UsageError(f"--publish {http.publish} is for `millstream server`: `run --serve` runs a forwarder")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from consumers.predictor.offset_metadata import PredictorMetadata
-from consumers.roles import JOINER, LEARNER, PREDICTOR
+from consumers.roles import JOINER, LEARNER, MONITOR, PREDICTOR
 from millstream.config.settings import Settings
 from millstream.demo import challenger, render
 from millstream.demo.render import Scene
@@ -92,7 +92,7 @@ def run(name: str, settings: Settings, options: DemoOptions) -> int:
     names = settings.names(stream)
     with say, run_stream.alone(settings.state(names)), run_stream.stopping() as stop:
         cluster = run_stream.meet(settings, tell)
-        children = run_stream.children(name, names, _PREDICTORS)
+        children = run_stream.children(name, names, _PREDICTORS, left_out=(MONITOR,))
         forget(cluster, settings, names, [(child.role, child.instance) for child in children])
         run_stream.prepare(cluster, names, stream, tell)
         if options.served is not None:

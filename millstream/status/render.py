@@ -257,6 +257,8 @@ def _facts(report: Report, width: int) -> Iterator[Text]:
         yield from _folded("shadow answers", report.compared.lines(), width)
     if report.contest is not None:
         yield from _folded("contest", report.contest.lines(), width)
+    if report.watched is not None:
+        yield from _folded("monitoring", [report.watched.line()], width)
     if report.uploads is not None:
         yield from _folded("uploads", [report.uploads.line()], width)
     yield from _folded("labels", [f"{count:,} {state}" for state, count in report.labels.items()], width)

@@ -15,6 +15,7 @@ from consumers.learner.offset_metadata import LearnerMetadata
 from consumers.loop.alerts import raised
 from consumers.loop.offset_metadata import OffsetMetadata
 from consumers.model.models_topic_state import Known, UnusableRecord
+from consumers.roles import Role
 from millstream.reading.topic_readers import Counted, count
 from millstream.status.processes import clients, crashed
 from runtime.kafka_client.client import GroupMember
@@ -127,7 +128,12 @@ class StreamSnapshot:
     @property
     def roles(self) -> tuple[str, ...]:
         """Roles of the stream, those of its named models among them."""
-        return tuple(name for name in self.every if not roles.named(name).optional or name in self.asked_for)
+        return tuple(name for name in self.every if self._has(roles.named(name)))
+
+    def _has(self, role: Role) -> bool:
+        if role.can_be_left_out:
+            return bool(self.committed.get(role.name) or self.members.get(role.name))
+        return not role.optional or role.name in self.asked_for
 
     def is_paused(self, role: str) -> bool:
         """Return whether learning of a learner's model is paused by the last decision."""
@@ -164,7 +170,7 @@ class StreamSnapshot:
         commits, inputs = self.committed.get(role, {}), self.inputs(role)
         places = sorted(place for place, commit in commits.items() if place[0] in inputs)
         found = [(place, metadata) for place in places if (metadata := commits[place].metadata) is not None]
-        if roles.named(role).reads_label_topics:
+        if found and found[0][1].by_topic:
             return [metadata for _, metadata in found]
         # One of the inputs may have more partitions than the other.
         return list({number: metadata for (_, number), metadata in found}.values())

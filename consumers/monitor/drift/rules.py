@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
-from schemas.profiles import DAY_MS
+from schemas.profiles import DAY_MS, Window
+
+ERROR: Final = "error"
+"""Subject of a detector that is fed with the error of served answers."""
 
 
 class Detector(Protocol):
@@ -55,9 +58,12 @@ class DriftRules:
         What counts as usual.
     detectors
         Makers of River's detectors by subject: ``error``, or a profile such as ``feature:amount``.
+    error_of
+        Returns the error of the served answers of a window of examples; `None` if it has none.
     """
 
     window_ms: int
     alarms_per_ms: float
     reference: Reference = field(default_factory=Trailing)
     detectors: Mapping[str, Callable[[], Detector]] = field(default_factory=dict)
+    error_of: Callable[[Window], float | None] | None = None
