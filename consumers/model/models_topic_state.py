@@ -103,6 +103,10 @@ class Known:
             stay = {*sorted(last, key=lambda one: one.version)[-_CANDIDATES:], *last[-_CANDIDATES:]}
             self._announced[state.model, state.shard] = {one: None for one in last if one in stay}
 
+    def has_decisions(self) -> bool:
+        """Return whether anybody has decided what serves, or which rebuilt version a learner continues from."""
+        return bool(self._serving or self._promoted or self._adopted)
+
     def learning(self, model: str, shard: int) -> Learning | None:
         """Return the last decision on learning of this model."""
         return self._learning.get((model if is_named(model) else "", shard))

@@ -26,6 +26,7 @@ from millstream.cli import (
     http,
     keys,
     models,
+    performance,
     preview,
     publish,
     read_topics,
@@ -74,7 +75,7 @@ def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
     )
     for part in (run_command, roles, check_and_init, evaluate, preview):
         part.register(app)
-    for part in (publish, read_topics, replay, backfill, trace):
+    for part in (publish, read_topics, replay, backfill, trace, performance):
         part.register(app)
     for part in (models, keys, tokens, status, backup, topics, broker, http, uploads, console):
         part.register(app)

@@ -19,7 +19,7 @@ from consumers.loop.log_faults import LogFault, way
 from consumers.model.quality import Quality
 from consumers.offset_metadata import kind_of
 from consumers.predictor.offset_metadata import PredictorMetadata
-from consumers.roles import INTAKE, MONITOR
+from consumers.roles import INTAKE, LEARNER, MONITOR, learner_of
 from millstream.reading.topic_readers import Counted
 from millstream.status.compared_state import ComparedState, compared_state
 from millstream.status.competitors import Competitor, competitors, version_of
@@ -82,8 +82,9 @@ class Model:
         Time from the oldest label learned by the served version to its first answer.
     quality
         Quality of the served answers beside the baselines, over the window.
-    model_bytes, full
-        Size of the model in the newest version, and whether the size limit has stopped learning.
+    paused, model_bytes, full
+        Of the model that serves: whether its learning is paused, its size in its newest version, and whether the size
+        limit has stopped learning.
     """
 
     served: str | None
@@ -263,20 +264,20 @@ def taken_in(now: StreamSnapshot) -> dict[str, dict[str, int]]:
 
 
 def served(now: StreamSnapshot) -> Model:
-    """Return the served version, from the predictors' offset metadata."""
+    """Return the served version, from the predictors' offset metadata, and facts of the model that serves."""
     answering = [each for each in now.beside(PredictorMetadata) if each.version]
     newest = max(answering, key=lambda each: each.since_ms or 0, default=PredictorMetadata())
     published = now.published.state if now.published is not None else None
     serving = now.serving.state if now.serving is not None else None
-    learning = now.learning.state if now.learning is not None else None
-    learner = next(iter(now.beside(LearnerMetadata)), LearnerMetadata())
+    role = LEARNER if now.serves is None else learner_of(now.serves)
+    learner = next((each for each in now.metadata(role) if isinstance(each, LearnerMetadata)), LearnerMetadata())
     pinned = now.rolled_back or (serving if isinstance(serving, Serving) and serving.epoch is not None else None)
     return Model(
         served=newest.version,
         age_ms=now.at_ms - newest.since_ms if newest.since_ms else None,
         newest=version_of(published) if isinstance(published, Published) else None,
         pinned=None if pinned is None else version_of(pinned),
-        paused=isinstance(learning, Learning) and learning.paused,
+        paused=now.is_paused(role),
         delay_ms=None if newest.delay_ms is UNSET else newest.delay_ms,
         metrics=published.metrics if isinstance(published, Published) else {},
         model_bytes=learner.model_bytes,
@@ -354,7 +355,7 @@ def _alerts(
         if each.paused and each.name != MAIN:
             way = f"`millstream resume {typed.any} --model {each.name}` restarts it"
             found.append(f"learning of {each.name} is paused: {way}")
-    if model.paused:
+    if now.is_paused(LEARNER):
         found.append(f"learning is paused{_reason(now)}: `millstream resume {typed.any}` restarts it")
     if letters.records:
         found.append(f"there are dead letters: `millstream dead-letters {typed.any}` shows them")
@@ -380,6 +381,8 @@ def as_json(found: Report) -> dict[str, Any]:
         fault["gone"] = of.gone
     plain["raised"] = [msgspec.structs.asdict(alert) for alert in found.raised]
     quality = found.model.quality
+    if found.contest is not None:
+        plain["contest"]["standings"] = [msgspec.structs.asdict(each) for each in found.contest.standings]
     plain["model"]["quality"] = None if quality is None else {**msgspec.to_builtins(quality), "worse": quality.worse}
     plain["stages"] = {stage["role"]: stage for stage in plain["stages"]}
     return plain

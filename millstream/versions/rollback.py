@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from consumers.model.checkpoints import REBUILD, REBUILD_START
 from consumers.model.version_files import OVERTAKES
-from millstream.reading.decision_history import Decided, read_history
+from millstream.reading.decision_history import Decided, read_newest
 from millstream.status.group_metadata import recalled
 from millstream.status.report import served
 from millstream.status.snapshot import Observer
 from model_store import Manifest, ModelStore, StoreError, VersionId
+from schemas.model_names import name_of
 from schemas.model_updates import Adopted, ModelUpdate, RolledBack, Serving
 
 if TYPE_CHECKING:
@@ -136,9 +138,14 @@ def previous(cluster: Cluster, names: Names, store: ModelStore) -> Target:
     After a promotion, by a person or by the rule, that is the model that served before it; otherwise the version that
     served before. Raises NothingBefore.
     """
-    history = changing(read_history(cluster, names), names.stream)
+    history = changing(read_newest(cluster, names, tells_model_before), names.stream)
     former = model_before(history, names.stream)
     if former is not None:
+        if former not in names.model_ids:
+            raise NothingBefore(
+                f"{name_of(former)} served before, and is not among the stream's models any more: put it back into the "
+                f"stream file, or choose with `millstream models promote {names.stream} MODEL`"
+            )
         if not store.versions(former):
             raise NothingBefore(f"no version of {former} is left, which served before: name a version")
         return Target(former, None)
@@ -177,6 +184,14 @@ def changing(history: Sequence[Decided], own: str) -> list[Decided]:
             now = then
         found.append(each)
     return found
+
+
+def tells_model_before(newest: Sequence[Decided]) -> bool:
+    """Return whether the newest decisions show, without older ones, that the last change was to another model."""
+    states = [(each.serves, _named(each.update.state)) for each in newest if each.serves is not None]
+    changes = (pair for pair in itertools.pairwise(reversed(states)) if pair[0] != pair[1])
+    now, then = next(changes, (("", None), ("", None)))
+    return now[0] != then[0]
 
 
 def model_before(history: Sequence[Decided], own: str) -> str | None:

@@ -111,6 +111,9 @@ def test_each_model_learns_the_log_and_what_serves_is_promoted_and_rolled_back(s
         until_served(stream, f"few:1/{FIRST}")
         millstream(stream, "models", "unpin", ref)
         until_served(stream, f"few:1/{ALL}")
+        assert told(stream, "models", "show", ref)["version"] == f"few:1/{ALL}"
+        assert told(stream, "models", "show", "several", "tree")["version"] == f"tree:1/{ALL}"
+        assert told(stream, "models", "verify", ref)["version"] == f"few:1/{ALL}"
 
     assert "has no model 'oak'; its models are main, tree, few" in millstream(
         stream, "models", "promote", ref, "oak", code=2
