@@ -400,9 +400,17 @@ def test_a_dry_run_only_says_what_it_would_do() -> None:
 
 def test_a_window_that_is_judged_late_alerts_and_does_nothing() -> None:
     monitor = acting(Pause())
+    assert monitor.judge(0, f1=(0.9, 9)) == []
     monitor.now = T0 + 3 * HOUR
     assert trouble(monitor, 5).details["action.pause"] == "not done: the window was judged 3 h late"
     assert monitor.decided() == []
+
+
+def test_a_new_monitor_raises_no_alert_about_the_past_that_it_reads() -> None:
+    monitor = acting(Pause())
+    monitor.now = T0 + 3 * HOUR
+    assert [monitor.judge(minutes, f1=(0.6, 9)) for minutes in (5, 60, 119)] == [[], [], []]
+    assert states(monitor.judge(121, f1=(0.6, 9))) == [("monitor.f1", "raised")]
 
 
 # --- metrics of windows -------------------------------------------------------------------------------------

@@ -133,8 +133,8 @@ class Rules:
         """Evaluate the rules on a bucket that was judged; return the alerts and the records of their actions."""
         end = judgement.at_ms
         self._judged_at = self._clock()
-        if end // 1000 <= self._state.judged:
-            return []
+        if end // 1000 <= self._state.judged or (not self._state.judged and self._late(end) is not None):
+            return []  # a new monitor reads the past for its reference, and raises no alert about it
         self._state.judged = end // 1000
         outputs: list[Output] = []
         for rule in self._settings.rules:
