@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from millstream.alerting.decisions import AlertDecision
     from schemas.alerts import AlertNote
 
-app = cyclopts.App(name="alerts", help="Show a stream's alerts; acknowledge and silence them; try the targets.")
+app = cyclopts.App(name="alerts")
 
 AlertName = Annotated[str, Parameter(name="NAME", help="Name of an alert, such as monitor.drift.")]
 
