@@ -72,7 +72,7 @@ def _missing(windows: Sequence[Window], feature: str) -> Measured | None:
     of = [each for each in windows if each.kind == PREDICTIONS]
     events = sum(each.events for each in of)
     known = {id(window): profile for window, profile in _profiles(of, f"{profiles.FEATURE}:{feature}")}
-    if not events or not known:
+    if not events:
         return None
     missing = sum(known[id(each)].missing if id(each) in known else each.events for each in of)
     return Measured(missing / events, events)
