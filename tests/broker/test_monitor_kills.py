@@ -128,7 +128,7 @@ def insist(cluster: Cluster, names: Names, file: Path) -> None:
     for place, windows in made.items():
         assert [window.encode() for window in found[place]] == [window.encode() for window in windows], place
     assert sum(map(len, made.values())) > 30
-    assert [alert.state for alert in alerts(cluster, names, "rule.")] == ["raised", "cleared"]
+    assert [alert.state for alert in alerts(cluster, names, "monitor.")] == ["raised", "cleared"]
 
 
 @pytest.mark.parametrize("place", [*FEW, *(pytest.param(place, marks=pytest.mark.full) for place in REST)])

@@ -12,6 +12,7 @@ from consumers.model.models_topic_state import Known
 from consumers.monitor.rules.decisions import Decisions
 from consumers.monitor.rules.rules import Rules, RulesSettings
 from consumers.monitor.rules.values import Measured
+from consumers.monitor.windows import EXAMPLES, METRICS, PREDICTIONS
 from millstream.stream.alert_rules import Notify, Pause, Retrain, Rollback, Rule, evaluated
 from model_store import StoreUnavailable, VersionId
 from runtime.kafka_client.records import Output
@@ -87,7 +88,9 @@ class Monitor:
         self.values = dict(values)
         at = T0 + round(minutes * MINUTE)
         self.now = max(self.now, at)
-        return self._keep(self.rules.judged(Judgement(at, findings), self))
+        judgement = Judgement(at, findings)
+        outputs = [self.rules.judged(judgement, self, kind) for kind in (PREDICTIONS, EXAMPLES, METRICS)]
+        return self._keep([output for each in outputs for output in each])
 
     def tick(self, minutes: float) -> list[Alert]:
         self.now = T0 + round(minutes * MINUTE)
@@ -241,7 +244,7 @@ def test_a_broken_memory_is_none() -> None:
     monitor = Monitor(LOW)
     for text in ("", "{", '{"rules": 7}', "[]"):
         monitor.rules.restore(text)
-        assert monitor.rules.remembered() == '{"rules":{},"done":{},"judged":0}'
+        assert monitor.rules.remembered() == '{"rules":{},"done":{},"judged":{}}'
 
 
 # --- actions ------------------------------------------------------------------------------------------------

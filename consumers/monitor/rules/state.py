@@ -50,12 +50,12 @@ class RulesState(msgspec.Struct):
     done
         Times (s) of the last actions, by kind.
     judged
-        End (s) of the newest bucket that was judged.
+        End (s) of the newest bucket that was judged, by kind of the windows.
     """
 
     rules: dict[str, RuleState] = msgspec.field(default_factory=dict)
     done: dict[str, list[int]] = msgspec.field(default_factory=dict)
-    judged: int = 0
+    judged: dict[str, int] = msgspec.field(default_factory=dict)
 
     def encode(self) -> str:
         """Return it as text."""
