@@ -19,6 +19,8 @@ import msgspec
 from millstream import Calendar, Feature, Retention, Source, Stream
 from millstream.cli import app as cli
 from millstream.observability.prometheus.catalog import METRICS
+from millstream.stream.alert_rules import Rule
+from millstream.stream.notify import Alertmanager, Webhook
 from millstream.stream.parameter_groups import GROUPS
 from millstream.topics.acls import reads, writes
 from schemas.topics import KINDS, Names, specs
@@ -91,7 +93,7 @@ def environment() -> str:
 def stream_file() -> str:
     """Return the page of all that a stream file may say."""
     sections: list[str] = []
-    for kind in (Stream, *GROUPS.values(), Calendar, Source, Feature, Retention):
+    for kind in (Stream, *GROUPS.values(), Watch, Rule, Webhook, Alertmanager, Calendar, Source, Feature, Retention):
         sections += [f"## {kind.__name__}", "", *_keys(kind), ""]
     intro = (
         "A stream file is Python: one file, one `Stream`. `millstream check FILE.py` checks it.",
