@@ -16,11 +16,9 @@ from typing import Any, Final
 import docstring_parser
 import msgspec
 
-from millstream import Calendar, Feature, Retention, Source, Stream
+from millstream import Alertmanager, Calendar, Feature, Retention, Rule, Source, Stream, Watch, Webhook
 from millstream.cli import app as cli
 from millstream.observability.prometheus.catalog import METRICS
-from millstream.stream.alert_rules import Rule
-from millstream.stream.notify import Alertmanager, Webhook
 from millstream.stream.parameter_groups import GROUPS
 from millstream.topics.acls import reads, writes
 from schemas.topics import KINDS, Names, specs
