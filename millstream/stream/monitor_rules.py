@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from consumers.monitor.columns import MetricReader
 from consumers.monitor.drift.rules import DriftRules, Trailing
 from consumers.monitor.profiles import WindowProfiles
 from consumers.monitor.served import ServedRules, ServedSums
-from consumers.monitor.windows import WindowRules
+from consumers.monitor.windows import Reader, WindowRules
 from millstream.stream.duration import InvalidDuration, milliseconds
 from millstream.stream.slices import SliceReader
 from millstream.stream.stream import Stream
 from millstream.stream.watching import Watch
+from runtime.exits import Doubt, RoleRefused
+from runtime.kafka_client.records import Record
+from schemas.metrics import read_metric
+from schemas.schema_registry import RegistryError
+from schemas.sources.decoding import decoder
+from schemas.sources.metric_mapping import MetricMapping
+from schemas.topics import METRICS, Names
+
+if TYPE_CHECKING:
+    from schemas.schema_registry import Registry
 
 
 def window_rules(stream: Stream) -> WindowRules:
@@ -24,6 +38,32 @@ def window_rules(stream: Stream) -> WindowRules:
         lambda: WindowProfiles(watch.most_features, watch.pairs, declared=declared, private=private, hash_key=key),
         lambda state: ServedSums(served, state),
     )
+
+
+def metric_readers(stream: Stream, names: Names, registry: Registry | None) -> dict[str, Reader]:
+    """Return what reads the downstream metrics of each topic that they are on."""
+    readers: dict[str, Reader] = {
+        source.topic: MetricReader(_values_of(MetricMapping(source, decoder(source, registry))))
+        for source in stream.metrics_sources
+    }
+    if stream.takes_metrics:
+        readers[names.topic(METRICS)] = MetricReader(_own_value)
+    return readers
+
+
+def _own_value(record: Record) -> dict[str, float]:
+    found = read_metric(record.value or b"")
+    return {found.name: found.value}
+
+
+def _values_of(mapping: MetricMapping) -> Callable[[Record], dict[str, float]]:
+    def values(record: Record) -> dict[str, float]:
+        try:
+            return mapping.values(record)
+        except RegistryError as error:
+            raise (Doubt if error.passing else RoleRefused)(str(error)) from error
+
+    return values
 
 
 def drift_rules(stream: Stream) -> DriftRules:

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from consumers.roles import CONSOLE, SERVER
 
-Scope: TypeAlias = Literal["predict", "label", "upload", "read", "data", "admin"]
+Scope: TypeAlias = Literal["predict", "label", "metric", "upload", "read", "data", "admin"]
 Content: TypeAlias = Mapping[str, str]
 """By media type, the name of a schema in `server.openapi.schemas`; empty for any bytes."""
 JSON: Final = "application/json"
@@ -150,6 +150,21 @@ _PREDICTIONS_AND_LABELS: Final = (
             202: Answer("The label is taken.", {JSON: "Taken"}),
         },
         errors=(422,),
+    ),
+    Endpoint(
+        method="post",
+        path="/v1/metrics/{name}",
+        scope="metric",
+        says="Takes values of a downstream metric, one or many, which the monitor watches. The stream's file asks for "
+        "it with metrics_from='http'.",
+        takes={JSON: "MetricRequest", NDJSON: "Lines"},
+        example={"value": 31.5},
+        parameters=(Parameter("name", "path", "Name of the metric, such as orders."), _KEY),
+        answers={
+            200: Answer("What became of each row.", {JSON: "MetricResponse", NDJSON: "Lines"}),
+            202: Answer("The value is taken.", {JSON: "MetricTaken"}),
+        },
+        errors=(404, 422),
     ),
 )
 
