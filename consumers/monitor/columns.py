@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from consumers.monitor.windows import TOO_MANY_NAMES, UNREADABLE
 from schemas.codec import CodecError
 from schemas.events import Example, FeatureValue, LabelValue, Outcome, Prediction, read_example, read_prediction
-from schemas.metrics import MOST_NAMES
 from schemas.profiles import ANSWER, LABEL, LOOP, METRIC
+from schemas.sources.metrics import MOST_NAMES
 
 if TYPE_CHECKING:
     from consumers.monitor.windows import OpenWindow

@@ -1,4 +1,4 @@
-"""What a stream file says about downstream metrics."""
+"""Downstream metrics in a stream file: `metrics_from`."""
 
 from __future__ import annotations
 

@@ -16,10 +16,10 @@ from millstream.stream.stream import Stream
 from millstream.stream.watching import Watch
 from runtime.exits import Doubt, RoleRefused
 from runtime.kafka_client.records import Record
-from schemas.metrics import read_metric
 from schemas.schema_registry import RegistryError
 from schemas.sources.decoding import decoder
 from schemas.sources.metric_mapping import MetricMapping
+from schemas.sources.metrics import read_metric
 from schemas.topics import METRICS, Names
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import math
 
 from runtime.kafka_client.records import Record
 from schemas.codec import CodecError
-from schemas.metrics import NAME
 from schemas.sources.event_mapping import Decode, feature_reader
 from schemas.sources.message_fields import Unmapped
+from schemas.sources.metrics import NAME
 from schemas.sources.source import InvalidSource, Source
 
 

@@ -10,7 +10,7 @@ import msgspec
 from schemas.codec import CodecError
 from schemas.events import Event, JsonFeatures, features_of, not_json
 from schemas.json_text import NO_JSON, json_text
-from schemas.metrics import Metric
+from schemas.sources.metrics import Metric
 
 _Time = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 

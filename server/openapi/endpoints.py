@@ -132,9 +132,7 @@ _PREDICTIONS_AND_LABELS: Final = (
         takes={JSON: "PredictRequest", NDJSON: "Lines", BINARY: ""},
         example={"event_id": "order-17", "features": {"amount": 12.5, "country": "DE"}},
         parameters=_PREDICTS,
-        answers={
-            200: Answer("The answers.", {JSON: "PredictResponse", NDJSON: "Lines"}, _VERSION_HEADERS),
-        },
+        answers={200: Answer("The answers.", {JSON: "PredictResponse", NDJSON: "Lines"}, _VERSION_HEADERS)},
         errors=(409, 422),
     ),
     Endpoint(
@@ -155,8 +153,7 @@ _PREDICTIONS_AND_LABELS: Final = (
         method="post",
         path="/v1/metrics/{name}",
         scope="metric",
-        says="Takes values of a downstream metric, one or many, which the monitor watches. The stream's file asks for "
-        "it with metrics_from='http'.",
+        says="Takes values of a downstream metric, one or many, if the stream's file has metrics_from='http'.",
         takes={JSON: "MetricRequest", NDJSON: "Lines"},
         example={"value": 31.5},
         parameters=(Parameter("name", "path", "Name of the metric, such as orders."), _KEY),

@@ -17,8 +17,8 @@ from consumers.predictor.predictor import ServedVersion
 from runtime.exits import RoleFailure
 from schemas.codec import CodecError
 from schemas.events import Event
-from schemas.metrics import NAME as METRIC_NAME
 from schemas.model_names import version_text
+from schemas.sources.metrics import NAME as METRIC_NAME
 from server.answering.answerer import Answerer, Message, Said
 from server.answering.asking import Asking
 from server.answering.pacing import LARGEST_SLICE, Overloaded, Pacing, VersionGone

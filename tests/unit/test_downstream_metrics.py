@@ -16,8 +16,8 @@ from millstream.stream.monitor_rules import metric_readers, window_rules
 from millstream.topics import acls
 from runtime.kafka_client.records import PlainRecord
 from schemas.codec import CodecError
-from schemas.metrics import MOST_NAMES, Metric, read_metric
 from schemas.profiles import Window
+from schemas.sources.metrics import MOST_NAMES, Metric, read_metric
 from schemas.topics import InvalidName, Names, specs
 
 __all__ = ["make"]
