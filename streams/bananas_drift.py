@@ -22,6 +22,6 @@ stream = Stream(
     label="is_banana",
     features={"1": "number", "2": "number"},
     labels=Labels(wait="1h"),
-    watch=Watch(window="1s", reference="1h"),
+    watch=Watch(window="1s", reference="30s"),
     alerts=[Rule("drift", do=[Pause()])],
 )

@@ -11,7 +11,7 @@ from millstream.evaluation.curve_style import colours, panel
 from millstream.evaluation.findings import Curve, Findings
 from millstream.evaluation.text import Block, Words
 
-_STYLE: Final = """
+STYLE: Final = """
 .ms { color-scheme: light dark; --ink: #1c1917; --paper: #ffffff; --line: #d6d3d1; --soft: #57534e;
   font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); padding: 1.5rem;
   max-width: 72rem; margin: 0 auto; box-sizing: border-box; overflow-wrap: anywhere; }
@@ -51,16 +51,21 @@ _Place = Callable[[int, float], tuple[float, float]]
 
 def page(report: Findings, said: Words) -> str:
     """Return the page."""
-    title = escape(said.title)
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>{_OUTSIDE}'
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>{body(report, said)}</body></html>\n'
+    return document(said.title, body(report, said))
+
+
+def document(title: str, content: str) -> str:
+    """Return a whole document for the contents of a page."""
+    named = f"<title>{escape(title)}</title>"
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width">{named}{_OUTSIDE}'
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>{content}</body></html>\n'
 
 
 def body(report: Findings, said: Words) -> str:
     """Return the contents of the page, as a notebook shows them."""
-    parts = [f"<style>{_STYLE}</style>", f"<h1>{escape(said.heading)}</h1>"]
+    parts = [f"<style>{STYLE}</style>", f"<h1>{escape(said.heading)}</h1>"]
     parts += [f"<p>{escape(line)}</p>" for line in said.verdicts]
-    parts += [_table(block) for block in said.tables]
+    parts += [table(block) for block in said.tables]
     if report.curves:
         parts.append(f"<h2>{report.curves_title}</h2>")
         parts.append(_legend(report))
@@ -70,7 +75,8 @@ def body(report: Findings, said: Words) -> str:
     return '<div class="ms">' + "\n".join(parts) + "</div>"
 
 
-def _table(block: Block) -> str:
+def table(block: Block) -> str:
+    """Return a table with its heading."""
     head = "".join(f"<th>{escape(name)}</th>" for name in block.columns)
     rows = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in block.rows)
     return f"<h2>{escape(block.title)}</h2>\n{_wide(block.title)}<table><tr>{head}</tr>{rows}</table></div>"

@@ -19,7 +19,8 @@ from consumers.roles import MONITOR
 from millstream.observability.role_log import say
 from millstream.processes.role_loop import drive, following, meet, state_alerts
 from millstream.stream.alert_rules import evaluated
-from millstream.stream.monitor_rules import drift_rules, metric_readers, reference_ms, window_rules
+from millstream.stream.metric_readers import metric_readers
+from millstream.stream.monitor_rules import drift_rules, reference_ms, window_rules
 from millstream.versions.kept_versions import KeptVersions
 from model_store import open_store
 from runtime.exits import TRY_AGAIN, Doubt

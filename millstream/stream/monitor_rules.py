@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any, Final
 
-from consumers.monitor.columns import MetricReader
-from consumers.monitor.drift.rules import DriftRules, Trailing
+from consumers.monitor.drift.detecting import served_error
+from consumers.monitor.drift.rules import ERROR, Between, DriftRules, Trailing
 from consumers.monitor.profiles import WindowProfiles
 from consumers.monitor.served import ServedRules, ServedSums
-from consumers.monitor.windows import Reader, WindowRules
+from consumers.monitor.windows import WindowRules
 from millstream.stream.duration import InvalidDuration, milliseconds
 from millstream.stream.slices import SliceReader
 from millstream.stream.stream import Stream
 from millstream.stream.watching import Watch
-from runtime.exits import Doubt, RoleRefused
-from runtime.kafka_client.records import Record
-from schemas.schema_registry import RegistryError
-from schemas.sources.decoding import decoder
-from schemas.sources.metric_mapping import MetricMapping
-from schemas.sources.metrics import read_metric
-from schemas.topics import METRICS, Names
 
-if TYPE_CHECKING:
-    from schemas.schema_registry import Registry
+_DELTA: Final = 1e-5
+"""Level of ADWIN on the error: below its own default, for windows are not independent."""
 
 
 def window_rules(stream: Stream) -> WindowRules:
@@ -40,37 +32,23 @@ def window_rules(stream: Stream) -> WindowRules:
     )
 
 
-def metric_readers(stream: Stream, names: Names, registry: Registry | None) -> dict[str, Reader]:
-    """Return what reads the downstream metrics of each topic that they are on."""
-    readers: dict[str, Reader] = {
-        source.topic: MetricReader(_values_of(MetricMapping(source, decoder(source, registry))))
-        for source in stream.metrics_sources
-    }
-    if stream.takes_metrics:
-        readers[names.topic(METRICS)] = MetricReader(_own_value)
-    return readers
+def drift_rules(stream: Stream, between: Between | None = None) -> DriftRules:
+    """Return the rules by which a stream's windows are judged.
 
-
-def _own_value(record: Record) -> dict[str, float]:
-    found = read_metric(record.value or b"")
-    return {found.name: found.value}
-
-
-def _values_of(mapping: MetricMapping) -> Callable[[Record], dict[str, float]]:
-    def values(record: Record) -> dict[str, float]:
-        try:
-            return mapping.values(record)
-        except RegistryError as error:
-            raise (Doubt if error.passing else RoleRefused)(str(error)) from error
-
-    return values
-
-
-def drift_rules(stream: Stream) -> DriftRules:
-    """Return the rules by which a stream's windows are judged."""
+    `between` is the reference's range of time if the stream file names a version, an epoch or a range.
+    """
     watch = stream.watch
-    span = reference_ms(watch)
-    return DriftRules(watch.window_ms, watch.alarms_per_ms, Trailing() if span is None else Trailing(span))
+    length = reference_ms(watch)
+    reference = between or (Trailing() if length is None else Trailing(length))
+    detectors = {ERROR: _adwin} if watch.detectors is None else dict(watch.detectors)
+    return DriftRules(watch.window_ms, watch.alarms_per_ms, reference, detectors, served_error(stream.target.task))
+
+
+def _adwin() -> Any:
+    """Return ADWIN for the error of served answers, which is compared with every earlier stretch after every window."""
+    from river.drift import ADWIN
+
+    return ADWIN(delta=_DELTA, clock=1)
 
 
 def reference_ms(watch: Watch) -> int | None:

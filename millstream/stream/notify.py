@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
 from millstream.stream.errors import InvalidStream
@@ -46,7 +46,7 @@ class Webhook:
     'ops'
     """
 
-    name: str
+    name: str = field(kw_only=False)
     url: str | None = None
     url_env: str | None = None
     secret_env: str | None = None
@@ -82,7 +82,7 @@ class Alertmanager:
     'named'
     """
 
-    name: str
+    name: str = field(kw_only=False)
     url: str | None = None
     url_env: str | None = None
     token_env: str | None = None

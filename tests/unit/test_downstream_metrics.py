@@ -12,7 +12,8 @@ from consumers.monitor.windows import METRICS, TOO_MANY_NAMES, UNREADABLE, Parti
 from millstream import Source, Stream
 from millstream.config.settings import Settings
 from millstream.stream.errors import InvalidStream
-from millstream.stream.monitor_rules import metric_readers, window_rules
+from millstream.stream.metric_readers import metric_readers
+from millstream.stream.monitor_rules import window_rules
 from millstream.topics import acls
 from runtime.kafka_client.records import PlainRecord
 from schemas.codec import CodecError

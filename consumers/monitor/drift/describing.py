@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from dataclasses import dataclass
 from typing import Final
-
-import numpy as np
 
 from consumers.monitor.drift.basis import (
     CATEGORIES,
@@ -60,8 +59,9 @@ def describe(frame: Frame, scored: Scored, column: int, row: Row, names: Names) 
     if check == QUANTILES:
         text = f"{value:.0%} of the values are in other parts of the distribution; at most {within} is usual"
     elif check == CATEGORIES:
-        now, before = (float(np.sin(each[column]) ** 2) for each in (scored.values, scored.usual))
-        text = f"{value:.0%} of the values are in other categories: {_key(frame, column)!r} {now:.1%}, usually {before:.1%}"
+        now, before = (math.sin(each[column]) ** 2 for each in (scored.values, scored.usual))
+        moved = f"{_key(frame, column)!r} {now:.1%}, usually {before:.1%}"
+        text = f"{value:.0%} of the values are in other categories: {moved}"
     else:
         text = f"{what} {shown}, usually {expected} ± {within}"
     alone = " (by size alone: the reference is short)" if frame.by_size else ""
@@ -103,26 +103,28 @@ def _numbers(frame: Frame, scored: Scored, column: int, row: Row) -> tuple[float
     value, usual, allowed = (float(each[column]) for each in (scored.values, scored.usual, scored.allowed))
     least, size = float(frame.least[column]), float(scored.sizes[column])
     allowed = 0.0 if frame.by_size else allowed
+    more = max(allowed, least)
     if check in _SHARES:
-        edge = np.sin(min(max(usual + allowed, 0.0), np.pi / 2)) ** 2
-        now, before = float(np.sin(value) ** 2), float(np.sin(usual) ** 2)
-        return now, before, max(float(edge) - before, least)
-    if check == MEAN:
+        now, before = math.sin(value) ** 2, math.sin(usual) ** 2
+        found = now, before, max(math.sin(min(usual + allowed, math.pi / 2)) ** 2 - before, least)
+    elif check == MEAN:
         centre, scale = float(basis.centre[place]), float(basis.scale[place])
-        return value * scale + centre, usual * scale + centre, max(allowed, least) * scale
-    if check == SPREAD:
-        before = float(basis.scale[place] * np.exp(usual))
-        return float(basis.scale[place] * np.exp(value)), before, before * float(np.expm1(max(allowed, least)))
-    if check in {QUANTILES, CATEGORIES}:
-        return size, 0.0, max(least, size / max(float(scored.ratios[column]), 1.0)) if not frame.by_size else least
-    if check == DISTINCT:
-        grown = float(basis.slope[place] * np.log(row.counts[place]))
-        before = float(np.exp(usual + grown))
-        return float(np.exp(value + grown)), before, before * float(np.expm1(max(allowed, least)))
-    if check == RANGE:
+        found = value * scale + centre, usual * scale + centre, more * scale
+    elif check == SPREAD:
+        before = float(basis.scale[place]) * math.exp(usual)
+        found = float(basis.scale[place]) * math.exp(value), before, before * math.expm1(more)
+    elif check in {QUANTILES, CATEGORIES}:
+        within = least if frame.by_size else max(least, size / max(float(scored.ratios[column]), 1.0))
+        found = size, 0.0, within
+    elif check == DISTINCT:
+        grown = float(basis.slope[place]) * math.log(row.counts[place])
+        before = math.exp(usual + grown)
+        found = math.exp(value + grown), before, before * math.expm1(more)
+    elif check == RANGE:
         low = column - frame.checks.index(RANGE) < basis.subjects
-        now, before = (row.least, basis.least) if low else (row.most, basis.most)
-        reach = float(basis.most[place] - basis.least[place])
-        return float(now[place]), float(before[place]), least * reach
-    now, before = float(np.tanh(value)), float(np.tanh(usual))
-    return now, before, max(least, abs(float(np.tanh(abs(usual) + allowed)) - abs(before)))
+        most, known = (row.least, basis.least) if low else (row.most, basis.most)
+        found = float(most[place]), float(known[place]), least * float(basis.most[place] - basis.least[place])
+    else:
+        now, before = math.tanh(value), math.tanh(usual)
+        found = now, before, max(least, math.tanh(abs(usual) + allowed) - abs(before))
+    return found

@@ -1,7 +1,7 @@
 """Detectors of River, fed with the means of windows.
 
-A detector has its own level (ADWIN's `delta`), which is no part of the budget of false alarms. What it finds is reported
-for a day as a finding of check ``detector``.
+A detector has its own level (ADWIN's `delta`), which is no part of the budget of false alarms. What it finds is
+reported for a day as a finding of check ``detector``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from consumers.monitor.drift.describing import period
 from consumers.monitor.drift.findings import Finding
 from consumers.monitor.drift.rows import Row
 from consumers.monitor.drift.rules import ERROR, Detector
+from consumers.monitor.served import values
 from schemas.profiles import DAY_MS, Profile, Window
+from schemas.target import Task
 
 DETECTOR: Final = "detector"
 
@@ -78,6 +80,21 @@ def mean_of(profile: Profile) -> float | None:
         return profile.numbers.mean
     total = sum(profile.types.values())
     return profile.categories[min(profile.categories)] / total if profile.categories and total else None
+
+
+def served_error(task: Task) -> Callable[[Window], float | None]:
+    """Return a function that returns the error of the served answers of a window of examples.
+
+    It is the share of wrong answers, or for a regression the mean absolute error; `None` for other tasks.
+    """
+
+    def error(window: Window) -> float | None:
+        found = values([window], task)
+        if "accuracy" in found:
+            return 1 - found["accuracy"].value
+        return found["mae"].value if "mae" in found else None
+
+    return error
 
 
 def opened(findings: Iterable[Finding]) -> list[Finding]:

@@ -168,12 +168,12 @@ def effects(values: Floats, usual: Floats, basis: Basis) -> Floats:
     for check in (QUANTILES, CATEGORIES):
         columns = np.flatnonzero(checks == check)
         if len(columns):
-            places = np.array([basis.tests[each][1] for each in columns])
-            sums = np.bincount(places, np.nan_to_num(found[columns]), basis.subjects)
-            rest = np.bincount(
-                places, np.nan_to_num(np.sin(values[columns]) ** 2 - np.sin(usual[columns]) ** 2), basis.subjects
-            )
-            found[columns] = ((sums + np.abs(rest)) / 2)[places]
+            places = np.array([basis.tests[each][1] for each in columns.tolist()])
+            moved = np.nan_to_num(np.sin(values[columns]) ** 2 - np.sin(usual[columns]) ** 2)
+            sums = np.bincount(places, np.abs(moved), basis.subjects)
+            # What is not in a column of its own has moved by as much as all columns together.
+            rest = np.abs(np.bincount(places, moved, basis.subjects))
+            found[columns] = ((sums + rest) / 2)[places]
     ranges = np.flatnonzero(checks == RANGE)
     half = len(ranges) // 2
     with np.errstate(all="ignore"):

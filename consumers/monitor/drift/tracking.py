@@ -1,8 +1,8 @@
 """Findings of one kind and topic over time: when they begin, and when they end.
 
-A finding begins with the first bucket beyond its threshold, or with the second in a row where the reference has outliers
-or is too short. It ends after some buckets in a row that are back within it, and is compared all the while with the
-reference that it began with: otherwise what has drifted would soon be its own reference.
+A finding begins with the first bucket beyond its threshold, or with the second in a row where the reference has
+outliers or is too short. It ends after some buckets in a row that are back within it. All the while it is compared with
+the reference that it began with: otherwise what has drifted would soon be its own reference.
 """
 
 from __future__ import annotations
@@ -106,7 +106,9 @@ class Tracking:
                 beyond = scored is not None and bool(scored.beyond[each.column])
                 if beyond and scored is not None:
                     said = describe(frame, scored, each.column, row, self._names)
-                    each.finding = replace(each.finding, value=said.value, text=said.text)
+                    each.finding = replace(
+                        each.finding, value=said.value, usual=said.usual, threshold=said.threshold, text=said.text
+                    )
             else:
                 scored = None
                 beyond = key in found or any(

@@ -1,9 +1,9 @@
 """Thresholds from a reference: how far its own windows are from each other, by test.
 
-The reference's windows are compared with the mean of the same hour of their day, so a daily cycle is no drift. What is
-left is scaled by the root of two variances: that of sampling, which every window has, and that between the windows. The
-threshold is a quantile of Student's t at the test's part of the budget. Its degrees of freedom are those of the number of
-windows, fewer where they follow each other (autocorrelation) and where the reference has outliers (kurtosis).
+The reference's windows are compared with the mean of the same hour of their day, so a daily cycle is no drift. What
+is left is scaled by the root of two variances: that of sampling, which every window has, and that between the windows.
+The threshold is a quantile of Student's t at the test's part of the budget. Its degrees of freedom are those of the
+number of windows, fewer where they follow each other (autocorrelation) and where the reference has outliers (kurtosis).
 """
 
 from __future__ import annotations
@@ -68,11 +68,13 @@ class Usual:
     def deviation(self, start: int, variances: Floats) -> Floats:
         """Return the standard deviation of new values from the usual ones, given their variance by sampling."""
         counted = self.counted[hour_of(start)]
-        return np.sqrt((self.between + variances) * (1 + 1 / np.maximum(counted, 1)))
+        found: Floats = np.sqrt((self.between + variances) * (1 + 1 / np.maximum(counted, 1)))
+        return found
 
     def quantile(self, level: float) -> Floats:
         """Return how many standard deviations a value may be off, at a two-sided level."""
         if level not in self.quantiles:
+            self.quantiles.clear()
             self.quantiles[level] = -special.stdtrit(self.freedom, level / 2)
         return self.quantiles[level]
 
