@@ -30,6 +30,7 @@ from benchmarks import (
     shield,
     snapshots,
     throughput,
+    watching,
 )
 from benchmarks.figures import Figure
 from benchmarks.material import NoMaterial, rows
@@ -74,6 +75,8 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "promote": challengers.promote,
     "challengers": challengers.challengers,
     "shadow": shadow_process.shadow,
+    "monitor": watching.monitor,
+    "monitor-rate": watching.monitor_rate,
 }
 _PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
@@ -19,13 +19,14 @@ from consumers.roles import MONITOR
 from millstream.observability.role_log import say
 from millstream.processes.role_loop import drive, following, meet, state_alerts
 from millstream.stream.alert_rules import evaluated
+from millstream.stream.duration import spoken
 from millstream.stream.metric_readers import metric_readers
 from millstream.stream.monitor_rules import drift_rules, reference_ms, window_rules
 from millstream.versions.kept_versions import KeptVersions
 from model_store import open_store
 from runtime.exits import TRY_AGAIN, Doubt
 from runtime.kafka_client.cluster import Cluster, MissingTopic
-from runtime.kafka_client.records import Partition
+from runtime.kafka_client.records import Partition, Positions
 from schemas.topics import NOT_OURS, PROFILES, Names
 
 if TYPE_CHECKING:
@@ -85,23 +86,26 @@ def _new_judging(loaded: LoadedStream, settings: Settings, names: Names, decisio
     return new
 
 
-def _first(cluster: Cluster, reference: int | None, window: int) -> Callable[[Partition], int | None]:
+def _first(cluster: Cluster, reference: int | None, window: int) -> Callable[[Sequence[Partition]], Positions]:
     """Return the function by which a new monitor begins to read, so that it has a reference at once.
 
     It begins at the first whole window within the reference's length before now; without a length, with all there is.
     """
 
-    def first(partition: Partition) -> int | None:
+    def first(partitions: Sequence[Partition]) -> Positions:
         if reference is None:
-            return None
+            return {}
         now = time.time_ns() // 1_000_000
         since = max(0, now - reference) // window * window
         with closing(cluster.consumer()) as consumer:
-            if not consumer.partitions_for_topic(partition.topic):
-                raise Doubt(f"the partitions of {partition.topic} are not known yet: restarting")
-            found = consumer.offsets_for_times({partition: since}, timeout_ms=_REQUEST_MS)[partition]
-            begin = consumer.end_offsets([partition], timeout_ms=_REQUEST_MS)[partition] if found is None else found
-        say(f"{partition.topic}[{partition.partition}] is watched from offset {begin}, where the reference begins")
-        return begin
+            for topic in {partition.topic for partition in partitions}:
+                if not consumer.partitions_for_topic(topic):
+                    raise Doubt(f"the partitions of {topic} are not known yet: restarting")
+            found = consumer.offsets_for_times(dict.fromkeys(partitions, since), timeout_ms=_REQUEST_MS)
+            ends = consumer.end_offsets(list(partitions), timeout_ms=_REQUEST_MS)
+        begins = {at: ends[at] if (begin := found[at]) is None else begin for at in partitions}
+        told = ", ".join(f"{topic}[{number}] from {begin}" for (topic, number), begin in sorted(begins.items()))
+        say(f"a new monitor: watched since {spoken(now - since)} ago, {told}")
+        return begins
 
     return first

@@ -9,14 +9,12 @@ from contextlib import closing
 from itertools import filterfalse, islice
 from typing import Any, Final, NamedTuple, TypeAlias
 
-import msgspec
-
 from consumers.loop.dead_letters import replayed
 from runtime.kafka_client.client import Consumer
 from runtime.kafka_client.cluster import Cluster, MissingTopic
 from runtime.kafka_client.records import Partition, Record
 from schemas import events
-from schemas.alerts import read_alert
+from schemas.alerts import fields_of, read_alert_record
 from schemas.codec import CodecError
 from schemas.contract import MASK
 from schemas.dead_letters import PRIVATE, read_dead_letter
@@ -371,12 +369,12 @@ def is_private(record: Record) -> bool:
 
 
 def alert_row(record: Record) -> Row:
-    """Return the row of an Alert with its partition and offset."""
+    """Return the row of an Alert, or of a decision about one, with its partition and offset."""
     try:
-        found = read_alert(record.value or b"")
+        found = read_alert_record(record.value or b"")
     except CodecError as error:
         return _unreadable(record, error)
-    return {**place_of(record), **msgspec.structs.asdict(found)}
+    return {**place_of(record), **fields_of(found)}
 
 
 ROWS: Final[dict[str, Callable[[Record], Row]]] = {

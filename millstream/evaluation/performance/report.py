@@ -141,7 +141,7 @@ class PerformanceReport(Shown, frozen=True, kw_only=True):
             for at, each in enumerate(self.calibration)
             if each.count
         ]
-        return Block("Calibration", ["score", "answers", "mean score", "share that was right"], rows)
+        return Block("Calibration", ["score", "answers", "mean score", "observed share"], rows)
 
     def _remarks(self) -> list[str]:
         return [*self._notes(), intervals(self)]
