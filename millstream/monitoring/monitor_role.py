@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
+from consumers.loop.decisions_log import DecisionsLog
 from consumers.loop.last_offsets_file import TopicMemory
 from consumers.monitor.drift.judge import Judge
 from consumers.monitor.judging import StreamJudging
@@ -14,7 +15,7 @@ from consumers.monitor.judging_protocol import NewJudging
 from consumers.monitor.monitor import Monitor, MonitorSettings
 from consumers.monitor.rules.decisions import Decisions
 from consumers.monitor.rules.rules import Rules, RulesSettings
-from consumers.monitor.served import values
+from consumers.monitor.served import DecidedBy, values
 from consumers.roles import MONITOR
 from millstream.observability.role_log import say
 from millstream.processes.role_loop import drive, following, meet, state_alerts
@@ -50,14 +51,16 @@ def run_monitor(
     stream = loaded.stream
     metrics = metric_readers(stream, names, settings.schema_registry(say))
     _require(cluster, names, metrics)
-    monitor_settings = MonitorSettings(names, window_rules(stream), metrics, new_epoch)
+    log = DecisionsLog(cluster, names)
+    decided = DecidedBy(log, stream.labels.wait_ms)
+    monitor_settings = MonitorSettings(names, window_rules(stream, decided), metrics, new_epoch)
     kept = state_alerts(cluster, names, MONITOR, instance)
     memory = TopicMemory(settings.state(names) / f"{MONITOR}-{instance}.json", written=kept.written)
     first = _first(cluster, reference_ms(stream.watch), stream.watch.window_ms)
     decisions = Decisions([each.model_id for each in loaded.each_model])
     judging = _new_judging(loaded, settings, names, decisions)
     monitor = Monitor(monitor_settings, judging, first, say, memory)
-    with following(cluster, names, decisions.follow) as current:
+    with closing(log), following(cluster, names, decisions.follow) as current:
         return drive(cluster, names, MONITOR, instance, monitor, meter, kept) if current else TRY_AGAIN
 
 
