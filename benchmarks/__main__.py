@@ -24,6 +24,7 @@ from benchmarks import (
     latency,
     memory,
     predictor_process,
+    profiles,
     promotion,
     replays,
     shadow_process,
@@ -74,6 +75,8 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "promote": challengers.promote,
     "challengers": challengers.challengers,
     "shadow": shadow_process.shadow,
+    "profiles": profiles.profiles,
+    "profiles-memory": profiles.profiles_memory,
 }
 _PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 
