@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from schemas.model_names import is_named, name_of
-from schemas.topics import COMPARISONS, SHADOWS
+from schemas.topics import COMPARISONS, PROFILES, SHADOWS
 
 if TYPE_CHECKING:
     from schemas.topics import Names
@@ -29,6 +29,8 @@ LEARNER: Final = "learner"
 SHADOW: Final = "shadow"
 JUDGE: Final = "judge"
 REFEREE: Final = "referee"
+MONITOR: Final = "monitor"
+NOTIFIER: Final = "notifier"
 
 WHOLE: Final = "whole"
 """Stands for the kind of topic that holds the stream's whole predictions."""
@@ -64,6 +66,8 @@ class Role:
         It writes in transactions, and commits its place in a group with them.
     beside
         It is not part of the loop that serves and learns, which does not wait for it.
+    can_be_left_out
+        A run may leave it out: nobody misses it where it has never worked.
     per_model
         Each of a stream's models has its own.
     commits_as
@@ -86,6 +90,7 @@ class Role:
     commits: bool = True
     per_model: bool = False
     beside: bool = False
+    can_be_left_out: bool = False
     commits_as: tuple[str, ...] = ()
     done: str = "done"
 
@@ -250,6 +255,30 @@ TABLE: tuple[Role, ...] = (
         beside=True,
         done="counted",
         onward="`millstream referee {stream} --new-epoch fresh` begins a new contest at what the topic holds now",
+    ),
+    Role(
+        MONITOR,
+        stops=80,
+        # Its own windows too: who owns that topic judges them, those of the other monitors included.
+        reads=(WHOLE, "examples", PROFILES),
+        follows=("models", "alerts"),
+        # Neither labels nor examples: what watches a model may not teach it.
+        writes=(PROFILES, "alerts", "models", "decisions", "jobs"),
+        beside=True,
+        can_be_left_out=True,
+        done="watched",
+        onward="`millstream monitor {stream} --new-epoch fresh` goes on at what the topics hold now",
+    ),
+    Role(
+        NOTIFIER,
+        # After all that may raise an alert.
+        stops=90,
+        reads=("alerts",),
+        writes=("alerts",),
+        asked_for=lambda names: names.notifies,
+        beside=True,
+        done="read",
+        onward="`millstream notifier {stream} --new-epoch fresh` goes on with the alerts that come from now on",
     ),
 )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -45,7 +46,13 @@ ENVIRONMENT: Final[Mapping[str, str]] = types.MappingProxyType(
 
 def commands() -> str:
     """Return the page of all commands and their options."""
-    text = cli.build({}, "none").generate_docs(output_format="markdown", heading_level=1)
+    app = cli.build({}, "none")
+    # The names in usage lines of commands are taken from here, and those of `python -m …` have several words.
+    before, sys.argv = sys.argv, [app.name[0], *sys.argv[1:]]
+    try:
+        text = app.generate_docs(output_format="markdown", heading_level=1)
+    finally:
+        sys.argv = before
     return text.replace("# millstream\n", f"# Commands\n\n{_NOTE}\n", 1)
 
 

@@ -6,6 +6,9 @@ Optional parameters are in groups: `Labels`, `Validation`, `Evaluation`, `Checkp
 
 Several `Model`s of a stream compete; `Promote`, `Guard` and `Cost` make the rule by which one is promoted.
 
+`Watch` says what is usual; a `Rule` raises an alert, and may `Notify`, `Pause`, `Rollback` or `Retrain`; `Webhook` and
+`Alertmanager` are the targets of alerts.
+
 In a notebook, `examples`, `predictions`, `dead_letters` and `alerts` read the results, `model` loads a version, and
 `evaluate` measures stream files.
 """
@@ -19,17 +22,21 @@ if TYPE_CHECKING:
     from millstream.cli.evaluate import evaluate
     from millstream.cli.python_api import Rows, StoredModel, alerts, dead_letters, examples, model, predictions
     from millstream.reading.typed_rows import AlertRow, DeadLetterRow, ExampleRow, PredictionRow
+    from millstream.stream.alert_rules import Notify, Pause, Retrain, Rollback, Rule
     from millstream.stream.calendar import Calendar
     from millstream.stream.competition import Cost, Guard, Model, Promote
     from millstream.stream.errors import InvalidStream
+    from millstream.stream.notify import Alertmanager, Webhook
     from millstream.stream.parameter_groups import Checkpoints, Evaluation, Join, Labels, Predictions, Validation
     from millstream.stream.stream import Stream
+    from millstream.stream.watching import Watch
     from model_store.retention import Retention
     from schemas.contract import Feature
     from schemas.sources.source import Constant, Source
 
 __all__ = [
     "AlertRow",
+    "Alertmanager",
     "Calendar",
     "Checkpoints",
     "Constant",
@@ -43,15 +50,22 @@ __all__ = [
     "Join",
     "Labels",
     "Model",
+    "Notify",
+    "Pause",
     "PredictionRow",
     "Predictions",
     "Promote",
     "Retention",
+    "Retrain",
+    "Rollback",
     "Rows",
+    "Rule",
     "Source",
     "StoredModel",
     "Stream",
     "Validation",
+    "Watch",
+    "Webhook",
     "alerts",
     "dead_letters",
     "evaluate",
@@ -61,11 +75,14 @@ __all__ = [
 ]
 
 _API: Final = "millstream.cli.python_api"
+_ALERT_RULES: Final = "millstream.stream.alert_rules"
 _COMPETITION: Final = "millstream.stream.competition"
 _GROUPS: Final = "millstream.stream.parameter_groups"
+_NOTIFY: Final = "millstream.stream.notify"
 _ROWS: Final = "millstream.reading.typed_rows"
 _HOMES: Final = {
     "AlertRow": _ROWS,
+    "Alertmanager": _NOTIFY,
     "Calendar": "millstream.stream.calendar",
     "Checkpoints": _GROUPS,
     "Constant": "schemas.sources.source",
@@ -79,18 +96,25 @@ _HOMES: Final = {
     "Join": _GROUPS,
     "Labels": _GROUPS,
     "Model": _COMPETITION,
+    "Notify": _ALERT_RULES,
+    "Pause": _ALERT_RULES,
     "PredictionRow": _ROWS,
     "Predictions": _GROUPS,
     "Promote": _COMPETITION,
     "Retention": "model_store.retention",
+    "Retrain": _ALERT_RULES,
+    "Rollback": _ALERT_RULES,
     "Rows": _API,
+    "Rule": _ALERT_RULES,
     "Source": "schemas.sources.source",
     "StoredModel": _API,
     "Stream": "millstream.stream.stream",
     "Validation": _GROUPS,
-    "evaluate": "millstream.cli.evaluate",
+    "Watch": "millstream.stream.watching",
+    "Webhook": _NOTIFY,
     "alerts": _API,
     "dead_letters": _API,
+    "evaluate": "millstream.cli.evaluate",
     "examples": _API,
     "model": _API,
     "predictions": _API,

@@ -23,17 +23,22 @@ class Retention:
     hourly, daily
         Number of hours and of days of which the newest version stays.
     latest_only
-        Keep only the newest, the serving and the pinned versions, and the first of each epoch.
+        Keep only the newest, the serving and the pinned versions, and the first of each epoch; and those of
+        `for_rollback`.
+    for_rollback
+        Number of days of which the newest version stays in any case. A rule with `Rollback()` sets it, so that there is
+        a version from before the first bad window.
     """
 
     last: int = 20
     hourly: int = 48
     daily: int = 30
     latest_only: bool = False
+    for_rollback: int = 0
 
     def __post_init__(self) -> None:
-        if self.last < 1 or self.hourly < 0 or self.daily < 0:
-            raise ValueError(f"{self}: last must be at least 1, hourly and daily at least 0")
+        if self.last < 1 or self.hourly < 0 or self.daily < 0 or self.for_rollback < 0:
+            raise ValueError(f"{self}: last must be at least 1, hourly, daily and for_rollback at least 0")
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,7 @@ def to_delete(
         stays |= set({version.epoch: version for version, _ in versions}.values())
         stays |= _newest_of_each(versions, _HOUR_MS, retention.hourly)
         stays |= _newest_of_each(versions, _DAY_MS, retention.daily)
+    stays |= _newest_of_each(versions, _DAY_MS, retention.for_rollback)
     return [version for version, _ in versions if version not in stays]
 
 

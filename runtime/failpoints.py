@@ -67,6 +67,8 @@ PLACES: Final = (
     # A person's decision: after the history has it, and after it is in force.
     "decision.models.before",
     "decision.models.after",
+    # The notifier has delivered an alert, which is not committed yet.
+    "notifier.delivered",
 )
 _ITEM: Final = re.compile(r"(?P<place>[a-z.-]+)=(?P<action>\w+)(?:@(?P<first>\d+)(?P<more>-(?P<last>\d*))?)?")
 _SIGNALS: Final = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}

@@ -1,8 +1,8 @@
-"""Alerts in the form of their topic."""
+"""Records of the alerts topic: alerts, and what people have decided about them."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -10,7 +10,7 @@ from schemas import codec
 
 
 class Alert(msgspec.Struct, frozen=True, gc=False):
-    """A condition that an operator should know; raised once and cleared once."""
+    """A condition that an operator should know. While it lasts, it is raised again only with other findings."""
 
     name: str
     severity: Literal["info", "warning", "critical"]
@@ -26,3 +26,36 @@ class Alert(msgspec.Struct, frozen=True, gc=False):
 def read_alert(data: bytes) -> Alert:
     """Read an Alert. Raises CodecError if it is not one."""
     return Alert(**codec.ALERT.decode(data))
+
+
+class AlertNote(msgspec.Struct, frozen=True, gc=False):
+    """Decision of a person about the alert of a name, which is the record's key.
+
+    Attributes
+    ----------
+    decision
+        ``ack``: somebody knows of it; holds until the alert clears. ``silence``: it is not delivered, whether it is
+        raised now or later; holds until its end, or ``unsilence``.
+    until
+        End of a silence (ms), `None` otherwise.
+    """
+
+    name: str
+    decision: Literal["ack", "silence", "unsilence"]
+    by: str
+    why: str
+    at: int
+    until: int | None = None
+
+    def encode(self) -> bytes:
+        return codec.ALERT_NOTE.encode(msgspec.structs.asdict(self))
+
+
+AlertRecord: TypeAlias = Alert | AlertNote
+
+
+def read_alert_record(data: bytes) -> AlertRecord:
+    """Read a record of the alerts topic. Raises CodecError if it is none."""
+    if data.startswith(codec.ALERT_NOTE.header):
+        return AlertNote(**codec.ALERT_NOTE.decode(data))
+    return read_alert(data)

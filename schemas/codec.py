@@ -30,12 +30,15 @@ _FILES: Final = {
     "Adoption": "adoption",
     "ModelLearning": "model_learning",
     "Promotion": "promotion",
+    "Rollback": "rollback",
     "Shadow": "shadow",
     "ShadowTick": "shadow_tick",
     "Comparison": "comparison",
     "Window": "window",
     "DeadLetter": "dead_letter",
     "Alert": "alert",
+    "AlertNote": "alert_note",
+    "Job": "job",
 }
 
 
@@ -245,12 +248,15 @@ MODEL_UPDATE: Final = Codec("ModelUpdate")
 ADOPTION: Final = Codec("Adoption")
 MODEL_LEARNING: Final = Codec("ModelLearning")
 PROMOTION: Final = Codec("Promotion")
+ROLLBACK: Final = Codec("Rollback")
 SHADOW: Final = Codec("Shadow")
 SHADOW_TICK: Final = Codec("ShadowTick")
 COMPARISON: Final = Codec("Comparison")
 WINDOW: Final = Codec("Window")
 DEAD_LETTER: Final = Codec("DeadLetter")
 ALERT: Final = Codec("Alert")
+ALERT_NOTE: Final = Codec("AlertNote")
+JOB: Final = Codec("Job")
 _KINDS: Final = (
     EVENT,
     PREDICTION,
@@ -261,10 +267,13 @@ _KINDS: Final = (
     ADOPTION,
     MODEL_LEARNING,
     PROMOTION,
+    ROLLBACK,
     SHADOW,
     SHADOW_TICK,
     COMPARISON,
     WINDOW,
     DEAD_LETTER,
     ALERT,
+    ALERT_NOTE,
+    JOB,
 )

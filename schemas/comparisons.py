@@ -37,6 +37,11 @@ class Challenger(msgspec.Struct, frozen=True, gc=False):
     error: str | None = None
 
 
+def is_unready(answer: Challenger | Outcome) -> bool:
+    """Return whether this is no answer because the version has learned nothing yet: then its model takes no part."""
+    return answer.error is None and answer.examples == 0 and answer.prediction is None and not answer.probabilities
+
+
 class Shadow(msgspec.Struct, frozen=True, gc=False):
     """What was served for an event, and what each challenger would have answered.
 

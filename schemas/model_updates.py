@@ -7,7 +7,7 @@ models.
 from __future__ import annotations
 
 import hashlib
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -111,11 +111,39 @@ class Promoted(msgspec.Struct, frozen=True, gc=False):
         return f"promoted/{self.shard}"
 
 
-Decision: TypeAlias = Published | Serving | Learning | Adopted | Promoted
+class RolledBack(msgspec.Struct, frozen=True, gc=False):
+    """Decision of an alert rule on the version to serve. Key `rolledback/<shard>`.
+
+    Attributes
+    ----------
+    follows
+        As of `Promoted`: the rollback holds only while that decision of a person is the last one, and until a later
+        promotion.
+    by
+        Name of the alert whose rule decided.
+    evidence
+        Figures that the decision rests on, by name.
+    """
+
+    model: str
+    shard: int
+    epoch: int
+    examples: int
+    follows: str
+    by: str
+    why: str
+    evidence: dict[str, float]
+
+    @property
+    def key(self) -> str:
+        return f"rolledback/{self.shard}"
+
+
+Decision: TypeAlias = Published | Serving | Learning | Adopted | Promoted | RolledBack
 
 
 def decision_hash(record: bytes) -> str:
-    """Return the hash by which a promotion refers to a person's decision: of the bytes of its record."""
+    """Return the hash by which a promotion or a rollback refers to a person's decision: of its record's bytes."""
     return hashlib.sha256(record).hexdigest()[:32]
 
 
@@ -132,6 +160,8 @@ class ModelUpdate(msgspec.Struct, frozen=True, gc=False):
             return codec.ADOPTION.encode({"at": self.at, **fields})
         if isinstance(self.state, Promoted):
             return codec.PROMOTION.encode({"at": self.at, **fields})
+        if isinstance(self.state, RolledBack):
+            return codec.ROLLBACK.encode({"at": self.at, **fields})
         if isinstance(self.state, Learning) and self.state.model:
             return codec.MODEL_LEARNING.encode({"at": self.at, **fields})
         if isinstance(self.state, Learning):
@@ -140,17 +170,20 @@ class ModelUpdate(msgspec.Struct, frozen=True, gc=False):
         return codec.MODEL_UPDATE.encode({"at": self.at, "state": (name, fields)})
 
 
+_OWN_SCHEMAS: Final[tuple[tuple[codec.Codec, type[Adopted | Promoted | RolledBack | Learning]], ...]] = (
+    (codec.ADOPTION, Adopted),
+    (codec.PROMOTION, Promoted),
+    (codec.ROLLBACK, RolledBack),
+    (codec.MODEL_LEARNING, Learning),
+)
+
+
 def read_model_update(data: bytes) -> ModelUpdate:
     """Read a record of the models topic. Raises CodecError if it is not one."""
-    if data.startswith(codec.ADOPTION.header):
-        fields = codec.ADOPTION.decode(data)
-        return ModelUpdate(fields.pop("at"), Adopted(**fields))
-    if data.startswith(codec.PROMOTION.header):
-        fields = codec.PROMOTION.decode(data)
-        return ModelUpdate(fields.pop("at"), Promoted(**fields))
-    if data.startswith(codec.MODEL_LEARNING.header):
-        fields = codec.MODEL_LEARNING.decode(data)
-        return ModelUpdate(fields.pop("at"), Learning(**fields))
+    for schema, kind in _OWN_SCHEMAS:
+        if data.startswith(schema.header):
+            fields = schema.decode(data)
+            return ModelUpdate(fields.pop("at"), kind(**fields))
     fields = codec.MODEL_UPDATE.decode(data)
     state = fields["state"]
     # The three records of the union differ in their field names.

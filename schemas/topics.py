@@ -23,10 +23,13 @@ KINDS: Final = (
     "decisions",
     "alerts",
     "jobs",
+    "profiles",
     "dead-letters",
 )
 ANSWERS: Final = "answers"
 """Kind of the topic of whole predictions; only streams with public predictions have it."""
+PROFILES: Final = "profiles"
+"""Kind of the topic of windows, which the monitor writes and judges."""
 SHADOWS: Final = "shadows"
 COMPARISONS: Final = "comparisons"
 COMPARED: Final = (SHADOWS, COMPARISONS)
@@ -74,6 +77,8 @@ class Names:
         True if predictions are written in a public form; whole ones, with the features used, then have their own topic.
     models
         Names of the stream's other models, beside its own; also empty if only the stream's name is known.
+    promotes, notifies
+        True if a rule may promote a model, and if alerts are delivered to targets.
 
     >>> Names("fraud", prefix="ann-").topic("features")
     'ann-fraud.features'
@@ -92,6 +97,7 @@ class Names:
     public: bool = False
     models: tuple[str, ...] = ()
     promotes: bool = False
+    notifies: bool = False
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.stream):
@@ -170,6 +176,8 @@ def specs(names: Names, *, partitions: int, label_wait_ms: int) -> list[TopicSpe
         "decisions": (1, {**log_time, **keep}, None),
         "alerts": (1, keep, None),
         "jobs": (1, keep, None),
+        # The monitor deletes old windows by their keys, when it has merged them to hours and days.
+        PROFILES: (1, {**log_time, **wide, "cleanup.policy": "compact"}, None),
         SHADOWS: (partitions, joined, least),
         COMPARISONS: (1, {**log_time, **keep, **wide}, None),
         "dead-letters": (1, {**wide, "cleanup.policy": "delete", "retention.ms": str(30 * DAY_MS)}, None),

@@ -23,6 +23,7 @@ class IntakeMetadata(OffsetMetadata):
 
     role: ClassVar[str] = INTAKE
     counted: ClassVar[bool] = True
+    by_topic: ClassVar[bool] = True
 
     topic_id: str = field(default="", name="t")
     gone: int = 0

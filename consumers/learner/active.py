@@ -328,7 +328,7 @@ class ActiveLearner:
         if manifest is self._announced:
             return []
         if manifest.offset < self._standing.overtakes:
-            return []  # during a replay the version that it replaces has learned more, and keeps serving
+            return []  # during a replay the version that it replaces, or the other models, have learned more
         try:
             sha256 = self._checkpoints.sha256(manifest)
         except StoreUnavailable as error:

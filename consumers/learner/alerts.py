@@ -20,8 +20,22 @@ MEMORY_AHEAD: Final = "learner.memory-ahead"
 STORE: Final = "learner.store"
 WORSE: Final = "learner.worse-than-baseline"
 _OF_EXAMPLES: Final = (POISON, REFUSED, OUTLIERS, WORSE)
+_OWN: Final = frozenset(name.removeprefix(f"{LEARNER}.") for name in (*_OF_EXAMPLES, MEMORY, MEMORY_AHEAD, STORE))
 _SAID_IN_FULL: Final = 20
 _PASSED_AFTER: Final = 1000  # examples learned without another
+
+
+def model_of_alert(name: str) -> str | None:
+    """Return the name of the model whose learner has an alert of this name; `None` unless it is a named model's.
+
+    >>> model_of_alert("learner.forest.poison"), model_of_alert("learner.forest.0.ends")
+    ('forest', 'forest')
+    >>> model_of_alert("learner.poison"), model_of_alert("learner.0.ends"), model_of_alert("joiner.0.disk")
+    (None, None, None)
+    """
+    role, *rest = name.split(".")
+    is_named = role == LEARNER and (len(rest) > 2 or (len(rest) == 2 and rest[1] in _OWN))
+    return rest[0] if is_named else None
 
 
 class LearnerAlerts:

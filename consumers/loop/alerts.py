@@ -14,7 +14,7 @@ the code, and each role has only a few.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Final, Literal
 
 from runtime.kafka_client.records import Output
@@ -56,6 +56,9 @@ class Alerts:
 
     def __contains__(self, name: str) -> bool:
         return name in self._raised
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*self._raised])
 
     def raise_(
         self, name: str, severity: Severity, message: str, at_ms: int, details: Mapping[str, str] | None = None

@@ -247,7 +247,8 @@ class Loop:
     def _poll(self, consumer: GroupConsumer, records: int) -> Batch:
         polled: Batch = {}
         try:
-            timeout_ms = self._poll_time.choose(consumer, joining=self._rebalanced.is_set())
+            joining = self._rebalanced.is_set()
+            timeout_ms = self._poll_time.choose(consumer, joining=joining, behind=self._sizes.behind)
             polled = consumer.poll(timeout_ms=timeout_ms, max_records=records)
         except (NoOffsetError, OffsetOutOfRangeError, LogTruncatedError):
             # The group never committed, or its offset is no longer in the log. Settling chooses the offset to start at,

@@ -40,6 +40,8 @@ class OffsetMetadata(msgspec.Struct):
     """Name of the role in `consumers.roles`."""
     counted: ClassVar[bool] = False
     """True if `done` gives the role's amount of work; otherwise its offsets do."""
+    by_topic: ClassVar[bool] = False
+    """True if the metadata differs by topic; otherwise partitions of one number have the same."""
 
     def done(self) -> int:
         """Return the amount of work done in the partition, or in all partitions."""

@@ -34,9 +34,12 @@ class PollTime:
         """Note that a record was read or sent."""
         self._active = time.monotonic()
 
-    def choose(self, consumer: GroupConsumer, *, joining: bool) -> int:
-        """Return the time in ms and set the same wait at the broker. `joining`: the assignment is about to change."""
-        if joining:
+    def choose(self, consumer: GroupConsumer, *, joining: bool, behind: bool) -> int:
+        """Return the time in ms and set the same wait at the broker. `joining`: the assignment is about to change.
+
+        Behind, a partition whose records are used up must not hold up the fetches of all others for the longer wait.
+        """
+        if joining or behind:
             consumer.wait_for_bytes(self._fetch_bytes, POLL_MS)
             return POLL_MS
         if time.monotonic() - self._active < _QUIET_SECONDS:

@@ -35,7 +35,7 @@ class KnownLabels:
         self._numeric = numeric
         self._wants: Wants = wants
         self._times: list[int] = []
-        self._answers: list[tuple[Graded, Graded]] = []
+        self._answers: list[Any] = []
         self._counts: dict[Scalar, int] = {}
         self._certain: dict[Scalar, dict[Scalar, float]] = {}
         self._likely: Scalar | None = None  # the first of the classes with the largest count
@@ -61,7 +61,7 @@ class KnownLabels:
     def add(self, time: int, label: Scalar) -> None:
         """Add a label that came at `time` (ms); a label out of order counts as coming now."""
         self._count += 1
-        answers = self._mean(float(label)) if self._numeric else self._frequencies(label)
+        answers = self._answers_after(label)
         if self._times and time <= self._times[-1]:
             self._answers[-1] = answers
             return
@@ -71,6 +71,10 @@ class KnownLabels:
             cut = len(self._times) - _KEPT_WHOLE
             self._times[:cut] = self._times[:cut:2]
             self._answers[:cut] = self._answers[:cut:2]
+
+    def _answers_after(self, label: Scalar) -> Any:
+        """Count a label that was just added, and return what is kept of the answers from now on."""
+        return self._mean(float(label)) if self._numeric else self._frequencies(label)
 
     def _mean(self, label: float) -> tuple[Graded, Graded]:
         self._total += label

@@ -89,6 +89,8 @@ class Board:
         Creates the River metrics.
     window
         Number of newest examples that the "last" values cover.
+    known
+        Labels that the baselines know from before; `None` for none.
 
     Attributes
     ----------
@@ -96,7 +98,9 @@ class Board:
         Called with each batch of measured rows, one row for each example in the order of `add`.
     """
 
-    def __init__(self, task: Task, make: Callable[[], Iterable[Any]], window: int) -> None:
+    def __init__(
+        self, task: Task, make: Callable[[], Iterable[Any]], window: int, known: KnownLabels | None = None
+    ) -> None:
         self._task = task
         self._make = make
         self.watch: Callable[[Sequence[Row]], None] | None = None
@@ -111,7 +115,7 @@ class Board:
         self._classes: dict[str, Scalar] = {"true": True, "false": False} if task in ("binary", "anomaly") else {}
         self._answers = _ANSWERS[task]
         self._wants = self._all[self.sources[0]].wants()
-        self._known = KnownLabels(task == "regression", self._wants)
+        self._known = KnownLabels(task == "regression", self._wants) if known is None else known
         self.wants_probabilities = self._wants != "value" and task != "anomaly"
 
     def _fresh(self) -> Tallies:

@@ -28,6 +28,7 @@ from consumers.roles import learner_of
 from model_store import Damaged, Manifest, ModelStore, NotFound, StoreError, VersionId, VersionRefused, WrongLibraries
 from model_store.libraries import check_libraries
 from runtime.exits import RoleRefused
+from schemas.model_names import is_named, stream_of
 
 
 class Resumption:
@@ -85,7 +86,11 @@ class Resumption:
             note = f"epoch {epoch} begins: a new model learns the log from {log.beginning}"
             return Resumed(LearnerState(self._rules), epoch, log.beginning, None, None, note)
         if newest is None:
-            return Resumed(LearnerState(self._rules), 1, log.beginning, None, None, "no version yet: epoch 1 begins")
+            behind = self._learned_by_others(log)
+            note = "no version yet: epoch 1 begins"
+            if behind > log.beginning:
+                note += f"; it competes once it has learned as much as the other models, at offset {behind}"
+            return Resumed(LearnerState(self._rules), 1, log.beginning, None, None, note, behind)
         changed = self._changes(newest, log)
         if changed and new_epoch is None:
             raise _refusal(changed, self._fault(newest, log), _wrong_libraries(newest))
@@ -121,16 +126,34 @@ class Resumption:
         there = self._store.versions(self._definition.model)
         return there[-1].epoch + 1 if there else 1
 
+    def _learned_by_others(self, log: Log) -> int:
+        """Return the offset up to which the other models of the stream have learned this log; 0 for the stream's own.
+
+        Earlier versions of a new model are not announced: as challengers they would be compared with models that know
+        much more, and a promotion would serve them.
+        """
+        mine, offsets = self._definition.model, [0]
+        if not is_named(mine):
+            return 0
+        for other in self._store.models(stream_of(mine)):
+            try:
+                newest = self._store.manifest(self._store.versions(other)[-1])
+            except (IndexError, StoreError):
+                continue  # it has no version, or its newest is damaged
+            if other != mine and newest.offset <= log.end and self._same_log(newest, log):
+                offsets.append(newest.offset)
+        return max(offsets)
+
     def _overtakes(self, version: Manifest, log: Log) -> int:
         """Return the offset from which a version is newer than the one that its epoch continues from.
 
         A rebuilt version serves at once, at any offset, because the version that it replaces is known to be worse.
         """
-        if version.parent is None:
-            return 0
         if OVERTAKES in version.extra and self._same_log(version, log):
             found: int = version.extra[OVERTAKES]
             return found
+        if version.parent is None:
+            return 0
         try:
             first = self._store.manifest(self._store.versions(version.version.model, version.version.epoch)[0])
             if first.reason == REBUILD_START:

@@ -70,7 +70,8 @@ class Standing:
     Attributes
     ----------
     overtakes
-        From this offset on the epoch's versions replace the one that the epoch continues from, which serves until then.
+        From this offset on the epoch's versions are announced. They then replace the one that the epoch continues from,
+        which serves until then; a new named model then knows as much as the stream's other models did at its start.
     """
 
     epoch: int
@@ -113,6 +114,14 @@ class Resumed:
     note: str = ""
     overtakes: int = 0
     cut: bool = False
+
+
+def is_announced(manifest: Manifest) -> bool:
+    """Return whether a learned version is past the offset from which versions of its epoch are announced.
+
+    Manifests older than that entry count as announced.
+    """
+    return manifest.offset >= int(manifest.extra.get(OVERTAKES, 0))
 
 
 def shown(differing: list[str]) -> str:

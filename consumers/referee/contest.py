@@ -8,7 +8,7 @@ failed to answer. It begins anew with another champion, with a newer epoch of an
 - An answer that the model failed to give costs the bound of the loss, the champion's as well as a challenger's. An
   event that was refused for its own content, such as its features, does not count: no model was asked.
 - A challenger that had no version at the time of the prediction, or that the event was not given to, does not take part
-  in that event: the event counts for the others.
+  in that event: the event counts for the others. A version that has learned nothing and has no answer is none.
 - A label that is invalid for the target does not count.
 """
 
@@ -26,7 +26,7 @@ from consumers.referee.guard import Guard
 from consumers.referee.losses import Loss
 from consumers.referee.rule import Rule
 from consumers.referee.settling import Begun, Labelled, Period, Settling
-from schemas.comparisons import MODEL_FAILED, Challenger, Comparison
+from schemas.comparisons import MODEL_FAILED, Challenger, Comparison, is_unready
 from schemas.model_names import name_of
 from schemas.target import TargetError
 
@@ -183,7 +183,7 @@ class Contest:
         epoch = outcome.epoch if failure is None else max(outcome.epoch, self._epochs.get(outcome.model, -1))
         if refused or not self._is_champions(outcome.model, epoch, failure is not None):
             return
-        if epoch < self._epochs.get(outcome.model, epoch):
+        if epoch < self._epochs.get(outcome.model, epoch) or is_unready(outcome):
             return
         try:
             champions = self._loss(label.value, outcome.prediction, outcome.probabilities, failure)
@@ -211,7 +211,7 @@ class Contest:
 
     def _loss_of(self, label: Any, answer: Challenger | None) -> float:
         """Return a challenger's loss, NaN if it does not take part."""
-        if answer is None or answer.epoch < self._epochs.get(answer.model, 0):
+        if answer is None or answer.epoch < self._epochs.get(answer.model, 0) or is_unready(answer):
             return math.nan
         return self._loss(label, answer.prediction, answer.probabilities, answer.error)
 

@@ -9,6 +9,7 @@ from msgspec import field
 
 from consumers.loop.offset_metadata import OffsetMetadata, decodable
 from consumers.roles import SHADOW
+from schemas.model_names import is_named
 
 
 @decodable
@@ -28,7 +29,7 @@ class ShadowMetadata(OffsetMetadata):
     unreadable
         Number of records that are no predictions; the joiner writes the dead letters of them.
     models
-        By model id, the number of its answers, and of its errors.
+        By model id, the number of its answers, and of its errors. It has all named models of the stream file.
     unsliced
         Number of events and slices in which the event has no value.
     alerts
@@ -53,6 +54,11 @@ class ShadowMetadata(OffsetMetadata):
     def done(self) -> int:
         """Return how many shadows were written."""
         return self.shadowed
+
+    def keep(self, models: Iterable[str]) -> None:
+        """Forget the counts of all other models, and have an entry for each named one from now on."""
+        counts = self.models
+        self.models = {of: counts.get(of, (0, 0)) for of in models if of in counts or is_named(of)}
 
     def note(self, model: str, answers: int, errors: int) -> None:
         """Count answers and errors of a model."""

@@ -134,6 +134,8 @@ class Shadows:
     def assigned(self, assignment: Assignment) -> Mapping[Partition, Start]:
         self._topic_id = short_ids(assignment.topic_ids[self._predictions])
         starts, self._notes = self._starts.take(assignment)
+        for note in self._notes.values():
+            note.keep(self._settings.models)
         # A start that an operator has decided on stays.
         new = [at for at, place in assignment.committed.items() if place is None and not starts[at].back]
         starts.update(self._first_starts(new, assignment))

@@ -12,6 +12,7 @@ from consumers.model.version_loader import VersionLoader
 from consumers.shadow.announcements import Announcement, Announcements
 from model_store import StoreError, StoreUnavailable, VersionId
 from runtime.exits import Doubt
+from schemas.model_names import name_of
 
 _MOST_LOADED: Final = 2
 """Versions of each model in memory: predictions are answered in the order of their times, so versions alternate
@@ -104,6 +105,7 @@ class ChallengerVersions:
 
     def discard(self, model: str) -> None:
         """Discard the loaded versions of a model, because the process of one is gone; `at` loads them again."""
+        self._say(f"the process of a version of {name_of(model)} has ended: it is started and asked again")
         self._loaded.pop(model, None)
         self._picked.pop(model, None)
 

@@ -1,7 +1,7 @@
-"""Backup of a stream (versions, decisions, examples log) to a folder or object store.
+"""Backup of a stream (versions, decisions, examples log, profiles) to a folder or object store.
 
 A backup has the layout of a model store, so its versions are read and checked like any others. Beside them are pieces
-of the two topics, each named by its hash. A file that names the pieces is written last and create-only; without it the
+of the topics, each named by its hash. A file that names the pieces is written last and create-only; without it the
 backup does not count.
 """
 
@@ -31,7 +31,7 @@ from model_store import (
 )
 from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.records import Partition
-from schemas.topics import Names
+from schemas.topics import PROFILES, Names
 
 FORMAT: Final = 1
 _PIECE_RECORDS: Final = 20_000
@@ -72,7 +72,7 @@ class LoggedTopic(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Backup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Contents of a backup."""
+    """Contents of a backup. `profiles` is `None` if the stream had no such topic."""
 
     format: int
     stream: str
@@ -80,6 +80,12 @@ class Backup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     versions: int
     examples: LoggedTopic
     decisions: LoggedTopic
+    profiles: LoggedTopic | None = None
+
+    @property
+    def windows(self) -> int:
+        """Return the number of records of the profiles topic."""
+        return 0 if self.profiles is None else self.profiles.records
 
 
 _read_backup: Final = msgspec.json.Decoder(Backup).decode
@@ -94,7 +100,7 @@ class Made:
 
 
 def make(cluster: Cluster, names: Names, store: ModelStore, target: Backend, say: Say, show: Show) -> Made:
-    """Copy a stream's versions, decisions and examples log; continue an interrupted backup.
+    """Copy a stream's versions, decisions, examples log and profiles; continue an interrupted backup.
 
     Versions come first, so that the log, read after them, holds all that they learned.
 
@@ -109,7 +115,8 @@ def make(cluster: Cluster, names: Names, store: ModelStore, target: Backend, say
     copy = ModelStore(target, store.trust)
     models = store.models(stream)
     refused = [each for model in models for each in _copy_versions(store, copy, model, say)]
-    topics = {kind: _copy_topic(cluster, names.topic(kind), target, stream, show) for kind in ("decisions", "examples")}
+    kinds = ("decisions", "examples", *((PROFILES,) if cluster.topic_info(names.topic(PROFILES)) else ()))
+    topics = {kind: _copy_topic(cluster, names.topic(kind), target, stream, show) for kind in kinds}
     backup = Backup(
         FORMAT, stream, time.time_ns() // 1_000_000, sum(len(copy.versions(model)) for model in models), **topics
     )

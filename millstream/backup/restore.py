@@ -1,8 +1,8 @@
 """Restore of a backup into an empty store and cluster: `millstream restore`.
 
 The order is: versions; the examples log, every record at its original offset, read back and compared; a signed record
-that the new topic is a copy of the old one; decisions. A learner refuses the topic until that record exists, so after
-an interrupted restore nothing is learned from half a log. The same command then writes the log again from the
+that the new topic is a copy of the old one; decisions; profiles. A learner refuses the topic until that record exists,
+so after an interrupted restore nothing is learned from half a log. The same command then writes the log again from the
 beginning.
 """
 
@@ -26,7 +26,7 @@ from runtime.kafka_client.errors import KafkaError
 from runtime.kafka_client.records import Partition
 from schemas.codec import CodecError
 from schemas.model_updates import Published, read_model_update
-from schemas.topics import Names
+from schemas.topics import PROFILES, Names
 
 _ACKNOWLEDGED_S: Final = 30.0
 _GONE_S: Final = 20.0
@@ -105,6 +105,7 @@ def restore(source: Backend, found: Backup, store: ModelStore, place: RestoreTar
     for model in versions.models(stream):
         versions.copy_marks(store, model)
     _decide_again(source, found, place)
+    _watch_again(source, found, place)
     place.marker.unlink(missing_ok=True)
     return copy
 
@@ -233,6 +234,20 @@ def _decide_again(source: Backend, found: Backup, place: RestoreTarget) -> None:
         for name, records in ((topic, wanted[len(there) :]), (place.names.topic("models"), list(holds.values()))):
             for record in records:
                 producer.send(name, record.value, record.key, record.headers, 0).get(_ACKNOWLEDGED_S)
+
+
+def _watch_again(source: Backend, found: Backup, place: RestoreTarget) -> None:
+    """Write the windows that a monitor wrote, so that it has its reference at once; those that are there stay."""
+    if found.profiles is None:
+        return
+    topic = place.names.topic(PROFILES)
+    with closing(place.cluster.consumer()) as consumer:
+        begin, end = topic_readers.begin(consumer, topic), topic_readers.end(consumer, topic)
+        there = {record.key for record in topic_readers.between(consumer, Partition(topic, 0), begin, end)}
+    with closing(place.cluster.producer(acks="all", request_timeout_ms=5_000, delivery_timeout_ms=20_000)) as producer:
+        for record in backup.records(source, found.stream, found.profiles):
+            if record.key not in there:
+                producer.send(topic, record.value, record.key, record.headers, 0).get(_ACKNOWLEDGED_S)
 
 
 def _is_decision(record: LogRecord) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from consumers.model.river_model import ModelError, RiverModel
+from millstream.check.alert_checks import look_at_alerts
 from millstream.check.code_checks import look_at_code
 from millstream.check.contract_checks import look_at_contract, look_at_limits
 from millstream.check.findings import CheckReport, Finding, Severity
@@ -86,6 +87,7 @@ class _Check:
         yield from look_at_parts(model)
         yield from look_at_metrics(self._stream)
         yield from look_at_contract(self._stream, self._place)
+        yield from look_at_alerts(self._stream)
         if impossible := list(look_at_limits(self._stream)):
             yield from impossible
             return

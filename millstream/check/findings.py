@@ -19,7 +19,8 @@ class Finding:
         problem.
     about
         A fixed word for the subject of the check: ``builds``, ``events``, ``saves``, ``predicts``, ``seeds``, ``time``,
-        ``transformers``, ``weight``, ``metrics``, ``contract``, ``label``, ``code``, ``classes``, ``models``.
+        ``transformers``, ``weight``, ``metrics``, ``contract``, ``label``, ``code``, ``classes``, ``models``,
+        ``alerts``.
     """
 
     severity: Severity

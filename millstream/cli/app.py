@@ -21,11 +21,13 @@ from millstream.cli import (
     check_and_init,
     compare,
     console,
+    drift,
     evaluate,
     export,
     http,
     keys,
     models,
+    performance,
     preview,
     publish,
     read_topics,
@@ -72,9 +74,9 @@ def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
         suppress_keyboard_interrupt=False,
         result_action="return_value",
     )
-    for part in (run_command, roles, check_and_init, evaluate, preview):
+    for part in (run_command, roles, check_and_init, evaluate, preview, drift):
         part.register(app)
-    for part in (publish, read_topics, replay, backfill, trace):
+    for part in (publish, read_topics, replay, backfill, trace, performance):
         part.register(app)
     for part in (models, keys, tokens, status, backup, topics, broker, http, uploads, console):
         part.register(app)

@@ -49,7 +49,7 @@ class Answering:
     """Full name of the topic for the answers; created with unlimited retention if it is missing."""
 
     model: str | None = None
-    """Version that answers, EPOCH/EXAMPLES [default: the served one]."""
+    """Version that answers: EPOCH/EXAMPLES, MODEL:EPOCH/EXAMPLES, or MODEL for its newest [default: the served one]."""
 
     as_of: Annotated[bool, Parameter(negative="")] = False
     """Answer each event with the version that answered it originally."""
@@ -123,7 +123,7 @@ class _Wish:
 
 
 def _predict(wish: _Wish, span: Range, manner: Manner, where: Where, as_json: bool) -> int:
-    from millstream.cli.version_decisions import parsed
+    from millstream.cli.version_choice import version_meant
     from millstream.processes import gc_tuning
     from millstream.replay.backfill import BackfillAnswers, Reader, insist_on_own
     from millstream.replay.past_versions import PastVersions
@@ -135,10 +135,11 @@ def _predict(wish: _Wish, span: Range, manner: Manner, where: Where, as_json: bo
     settings = where.settings()
     loaded = load_named(wish.stream, settings, wish.code)
     names = settings.names(loaded.stream)
+    store = open_store(settings.models, settings.keys, sign=False)
     if wish.model is not None:
-        parsed(wish.model, names.stream)
+        version_meant(store, names, wish.model)
     insist_on_own(names, wish.into)
-    cluster, store = settings.cluster(), open_store(settings.models, settings.keys, sign=False)
+    cluster = settings.cluster()
     there = cluster.topic_info(names.whole).get(names.whole)
     target = ReplayTarget(cluster, wish.into, None if there is None else there.partitions, wish.what)
     with filling_in(wish.stream):
@@ -170,19 +171,19 @@ def _predict(wish: _Wish, span: Range, manner: Manner, where: Where, as_json: bo
 def _version(wish: _Wish, settings: Settings, loaded: LoadedStream, store: ModelStore) -> str:
     """Return the version that answers, for --as-of possibly none (empty), after checks that it can."""
     from millstream.cli.models import now_served
-    from millstream.cli.version_decisions import parsed
+    from millstream.cli.version_choice import version_meant
     from millstream.replay.backfill import CannotBackfill
     from millstream.versions.decisions import usable
 
     names = settings.names(loaded.stream)
-    version = wish.model or now_served(settings, names)
-    if wish.as_of:
-        return version or ""
-    if version is None:
-        raise CannotBackfill(f"nothing serves {names.stream} yet: name a version with --model")
     if wish.model is not None:
-        usable(store, parsed(version, names.stream))
-    return version
+        wanted = version_meant(store, names, wish.model)
+        usable(store, wanted)
+        return str(wanted)
+    version = now_served(settings, names)
+    if version is None and not wish.as_of:
+        raise CannotBackfill(f"nothing serves {names.stream} yet: name a version with --model")
+    return version or ""
 
 
 def _choose(wish: _Wish, names: Any, work: Replay, versions: PastVersions) -> Choose:

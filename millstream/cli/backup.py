@@ -38,7 +38,7 @@ def backup(
     where: Where = HERE,
     json: Json = False,
 ) -> None:
-    """Copy the versions, the decisions and the examples log of a stream. Its roles may keep running.
+    """Copy the versions, the decisions, the examples log and the profiles of a stream. Its roles may keep running.
 
     A backup contains neither the keys (keep a copy of MILLSTREAM_HOME/keys elsewhere) nor events and labels that are
     not joined yet. After an interruption, the same command continues.
@@ -67,12 +67,13 @@ def backup(
                 "refused": made.refused,
                 "examples": found.examples.records,
                 "decisions": found.decisions.records,
+                "windows": found.windows,
             }
         )
         return
     print(
-        f"{to} holds {found.versions} versions, {found.examples.records:,} examples and "
-        f"{found.decisions.records} decisions of {names.stream}"
+        f"{to} holds {found.versions} versions, {found.examples.records:,} examples, "
+        f"{found.decisions.records} decisions and {found.windows:,} windows of {names.stream}"
     )
     print(f"not in it, and needed to restore: the keys in {settings.keys}, and the stream file")
 
@@ -115,14 +116,15 @@ def restore(
         "versions": backed_up.versions,
         "examples": backed_up.examples.records,
         "decisions": backed_up.decisions.records,
+        "windows": backed_up.windows,
         "topic_id": copy.copy,
     }
     if json:
         print_json(said)
         return
     print(
-        f"{names.stream} has its {backed_up.versions} versions, {backed_up.examples.records:,} examples and "
-        f"{backed_up.decisions.records} decisions again"
+        f"{names.stream} has its {backed_up.versions} versions, {backed_up.examples.records:,} examples, "
+        f"{backed_up.decisions.records} decisions and {backed_up.windows:,} windows again"
     )
     print(f"`millstream run {stream}` continues from the newest version, in a new epoch")
 

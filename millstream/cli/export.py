@@ -9,14 +9,15 @@ from cyclopts import Parameter
 
 from millstream.cli.models import app, store_of
 from millstream.cli.shared_options import HERE, Json, StreamName, Where, names_of, print_json
-from millstream.cli.version_decisions import VersionName, parsed, stream_name
+from millstream.cli.version_choice import VersionOrModel, version_meant
+from millstream.cli.version_decisions import stream_name
 from schemas.model_names import stream_of
 
 
 @app.command
 def export(
     stream: StreamName,
-    version: VersionName,
+    version: VersionOrModel,
     /,
     *,
     to: Annotated[Path, Parameter(help="Path of the new file.")],
@@ -30,8 +31,9 @@ def export(
     from model_store.version_archive import export_version
 
     settings = where.settings()
-    wanted = parsed(version, stream_name(stream, where))
-    manifest = export_version(store_of(settings), wanted, to.expanduser())
+    store = store_of(settings)
+    wanted = version_meant(store, settings.names(stream_name(stream, where)), version)
+    manifest = export_version(store, wanted, to.expanduser())
     said: dict[str, Any] = {
         "stream": stream_of(wanted.model),
         "version": str(wanted),

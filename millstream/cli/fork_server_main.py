@@ -25,7 +25,9 @@ _IMPORTED: Final = (
     "millstream.processes.upload_roles",
     "millstream.processes.roles",
     "millstream.processes.compared_roles",
+    "millstream.processes.notifier_role",
     "millstream.processes.referee_role",
+    "millstream.monitoring.monitor_role",
     "millstream.observability.tracing.enable",
     "runtime.kafka_client.kafka_python.library",
 )

@@ -24,6 +24,7 @@ from millstream.cli.shared_options import (
     print_table,
     size_text,
 )
+from millstream.cli.version_choice import AnyVersion, version_or_newest
 from millstream.config.settings import Settings
 from schemas.model_names import MAIN, is_model_name, is_named, model_id
 
@@ -75,10 +76,7 @@ def list_(stream: StreamName, /, *, where: Where = HERE, json: Json = False) -> 
 @app.command
 def show(
     stream: StreamName,
-    version: Annotated[
-        str | None,
-        Parameter(name="VERSION", help="Version, EPOCH/EXAMPLES or MODEL:EPOCH/EXAMPLES [default: main's newest]."),
-    ] = None,
+    version: AnyVersion = None,
     /,
     *,
     where: Where = HERE,
@@ -89,17 +87,12 @@ def show(
     Example: millstream models show phishing 1/1250
     """
     from millstream.versions.listing import find, row
-    from model_store import InvalidVersion, VersionId
 
     settings = where.settings()
     store = store_of(settings)
     names = names_of(stream, settings, known(store, settings))
-    try:
-        wanted = None if version is None else VersionId.parse(version, names.stream)
-    except InvalidVersion as error:
-        raise UsageError(str(error)) from error
-    model = names.stream if wanted is None else wanted.model
-    plain = row(find(store, model, wanted, settings.models), now_served(settings, names))
+    wanted = version_or_newest(store, settings, names, version)
+    plain = row(find(store, wanted, settings.models), now_served(settings, names))
     if json:
         print_json(plain)
     else:

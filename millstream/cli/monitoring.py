@@ -56,4 +56,14 @@ class Monitoring:
         return Address(self.metrics_host, self.metrics_port)
 
 
+@Parameter(name="*", group="Monitoring")
+@dataclass(frozen=True)
+class MonitoringOfRun(Monitoring):
+    """The options of the command that runs all roles."""
+
+    no_monitor: Annotated[bool, Parameter(negative="")] = False
+    """Leave out the monitor, which watches the stream for drift."""
+
+
 UNWATCHED = Monitoring()
+UNWATCHED_RUN = MonitoringOfRun()

@@ -31,7 +31,7 @@ from runtime.kafka_client.library_names import DEFAULT as DEFAULT_CLIENT
 from runtime.kafka_client.library_names import LibraryName
 from schemas.codec import CodecError
 from schemas.events import Features
-from schemas.model_names import stream_of
+from schemas.model_names import MAIN, is_model_name, model_id, stream_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -291,8 +291,8 @@ def model(
     stream
         The stream's name, or its file. A name alone is enough: a version carries its code.
     version
-        ``epoch/examples``, or ``name:epoch/examples`` of one of `models`; without it, the newest of the stream's own
-        model that is no rebuild waiting for its adoption.
+        ``epoch/examples``, or ``name:epoch/examples`` of one of `models`, or only the name of one for its newest;
+        without it, the newest of the stream's own model. A rebuild that waits for its adoption is never the newest.
     code
         As ``--code``: what runs a version whose definition differs from the stream file. ``version`` is the signed code
         that it carries; ``own`` refuses it.
@@ -335,8 +335,10 @@ def _is_only_a_name(given: str) -> bool:
 
 def _manifest(store: ModelStore, name: str, version: str | None) -> Manifest:
     """Return the manifest of a version, or of the newest; a rebuilt version is found only by its own name."""
-    wanted = None if version is None else VersionId.parse(version, name)
-    there = store.versions(name if wanted is None else wanted.model)
+    only_model = version is None or is_model_name(version)
+    wanted = None if version is None or only_model else VersionId.parse(version, name)
+    of = model_id(name, version or MAIN) if wanted is None else wanted.model
+    there = store.versions(of)
     if wanted is not None:
         if wanted not in there:
             newest = f"; the newest is {there[-1]}" if there else ""
@@ -346,7 +348,7 @@ def _manifest(store: ModelStore, name: str, version: str | None) -> Manifest:
         manifest = store.manifest(each)
         if manifest.reason not in (REBUILD, REBUILD_START):
             return manifest
-    raise NotFound(f"there are no versions of {name} in this store: the learner writes the first")
+    raise NotFound(f"there are no versions of {of} in this store: the learner writes the first")
 
 
 def _carried(store: ModelStore, manifest: Manifest) -> tuple[RiverModel, bool]:

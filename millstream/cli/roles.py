@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 import cyclopts
 from cyclopts import Parameter
 
-from consumers.roles import INTAKE, JOINER, JUDGE, LEARNER, PREDICTOR, REFEREE, SHADOW, named
+from consumers.roles import INTAKE, JOINER, JUDGE, LEARNER, MONITOR, NOTIFIER, PREDICTOR, REFEREE, SHADOW, named
 from millstream.cli.models import checked_model
 from millstream.cli.monitoring import UNWATCHED, Monitoring
 from millstream.cli.shared_options import HERE, CodePolicy, StreamFileName, UsageError, Where, load_file
@@ -33,7 +33,7 @@ FromHere = Annotated[
 
 def register(parent: cyclopts.App) -> None:
     """Add these commands."""
-    for command in (predictor, intake, joiner, learner, shadow, judge, referee):
+    for command in (predictor, intake, joiner, learner, shadow, judge, referee, monitor, notifier):
         parent.command(command)
 
 
@@ -211,6 +211,30 @@ def referee() -> Run:
     from millstream.processes.referee_role import run_referee
 
     return run_referee
+
+
+@_command(MONITOR)
+def monitor() -> Run:
+    """Watch the stream: its features, answers and labels against what is usual, until stopped.
+
+    A new monitor begins with the past that its reference needs. With two, one judges what both have seen.
+
+    Example: millstream monitor my_stream.py
+    """
+    from millstream.monitoring.monitor_role import run_monitor
+
+    return run_monitor
+
+
+@_command(NOTIFIER)
+def notifier() -> Run:
+    """Deliver alerts to the stream's targets (`notify=[Webhook(...)]`), until stopped.
+
+    Example: millstream notifier my_stream.py
+    """
+    from millstream.processes.notifier_role import run_notifier
+
+    return run_notifier
 
 
 def run_role(

@@ -115,12 +115,13 @@ def delete(
     Example: millstream topics delete phishing
     """
     from millstream.cli.shared_options import full_names
+    from millstream.status.group_metadata import with_former_models
     from millstream.status.snapshot import Observer
     from millstream.topics.delete_stream import NotForgotten, forget, instances_here
 
     settings = where.settings()
     cluster = settings.cluster()
-    names = full_names(stream, settings, cluster)
+    names = with_former_models(cluster, full_names(stream, settings, cluster))
     with Observer(cluster, names) as observer:
         now = observer.look()
     if working := [f"{role} ({count})" for role, count in now.members.items() if count]:

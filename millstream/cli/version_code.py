@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from millstream.cli.models import app, known, store_of
 from millstream.cli.shared_options import HERE, Json, StreamName, Where, cell, names_of, print_json
-from millstream.cli.version_decisions import VersionName, parsed
+from millstream.cli.version_choice import VersionOrModel, version_meant
 from runtime.exits import OK
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @app.command
 def code(
     stream: StreamName,
-    version: VersionName,
+    version: VersionOrModel,
     /,
     *,
     diff: Annotated[
@@ -41,20 +41,21 @@ def code(
     """
     settings = where.settings()
     store = store_of(settings)
-    name = names_of(stream, settings, known(store, settings)).stream
-    found = _carried(store, parsed(version, name))
+    names = names_of(stream, settings, known(store, settings))
+    wanted = version_meant(store, names, version)
+    found = _carried(store, wanted)
     if diff is None:
         if json:
             print_json(found)
         else:
             print("\n".join(_listing(found.files)), end="")
         return OK
-    other = _other(store, diff, name)
-    text = "".join(_differing(other, _Side(version, found.main, found.files)))
+    other = _other(store, diff, names.stream)
+    text = "".join(_differing(other, _Side(str(wanted), found.main, found.files)))
     if json:
-        print_json({"from": other.label, "to": version, "differs": bool(text), "diff": text})
+        print_json({"from": other.label, "to": str(wanted), "differs": bool(text), "diff": text})
     else:
-        same = f"version {version} and {_one_line(other.label)} carry the same code\n"
+        same = f"version {wanted} and {_one_line(other.label)} carry the same code\n"
         print(_printable(text) or same, end="")
     return OK
 

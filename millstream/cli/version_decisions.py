@@ -26,6 +26,7 @@ from millstream.cli.shared_options import (
     print_json,
     print_table,
 )
+from millstream.cli.version_choice import AnyVersion, version_or_newest
 from runtime.exits import FAILED, OK
 from schemas.model_names import MAIN, is_named, name_of
 
@@ -42,10 +43,7 @@ VersionName = Annotated[
 @app.command
 def verify(
     stream: StreamName,
-    version: Annotated[
-        str | None,
-        Parameter(name="VERSION", help="Version, EPOCH/EXAMPLES or MODEL:EPOCH/EXAMPLES [default: main's newest]."),
-    ] = None,
+    version: AnyVersion = None,
     /,
     *,
     from_: Annotated[
@@ -67,9 +65,10 @@ def verify(
     settings = where.settings()
     loaded = load_named(stream, settings, code)
     names = settings.names(loaded.stream)
-    chosen = VersionCode(loaded, store_of(settings), code, lambda line: print(line, file=sys.stderr))
-    wanted = None if version is None else parsed(version, names.stream)
-    base = None if from_ is None else parsed(from_, names.stream if wanted is None else wanted.model)
+    store = store_of(settings)
+    chosen = VersionCode(loaded, store, code, lambda line: print(line, file=sys.stderr))
+    wanted = version_or_newest(store, settings, names, version)
+    base = None if from_ is None else parsed(from_, wanted.model)
     with Bar("offsets") as bar, filling_in(stream):
         found = verify_version(chosen, settings.cluster(), names, wanted, base, bar.show)
     said: dict[str, Any] = {
@@ -144,8 +143,9 @@ def rollback(
     if version is not None:
         target = parsed(version, name)
     else:
+        cluster = settings.cluster()
         with filling_in(stream):
-            model, target = previous(settings.cluster(), settings.names(name), store_of(settings))
+            model, target = previous(cluster, full_names(stream, settings, cluster), store_of(settings))
     _serve(stream, target, why, where, json, model)
 
 
@@ -191,19 +191,19 @@ def history(
     where: Where = HERE,
     json: Json = False,
 ) -> None:
-    """List every decision: when, by whom, what and why; of a promotion by the rule also its evidence.
+    """List every decision: when, by whom, what and why; of a decision by a rule also its evidence.
 
     Example: millstream models history fraud --at 6h
     """
-    from millstream.reading.decision_history import in_force_at, read_history, row, said
+    from millstream.reading.decision_history import in_force_at, read_history, read_newest, row, said
 
     settings = where.settings()
     cluster = settings.cluster()
     names = full_names(stream, settings, cluster)
-    found = read_history(cluster, names)
     if at_ is not None:
         moment = moment_of(at_)
-        held = in_force_at(found, moment)
+        newest = read_newest(cluster, names, lambda found: in_force_at(found, moment) is not None, moment)
+        held = in_force_at(newest, moment)
         if json:
             print_json({"at": moment, "decision": None if held is None else row(held)})
         elif held is None:
@@ -212,7 +212,7 @@ def history(
             by = row(held)["by"]
             print(f"at {at(moment)} the decision in force was: {said(held.update.state)} ({by}, {at(held.update.at)})")
         return
-    rows = [row(each) for each in found]
+    rows = [row(each) for each in read_history(cluster, names)]
     if json:
         print_json(rows)
     elif not rows:

@@ -103,6 +103,7 @@ class Settings:
             stream.predictions.public,
             tuple(stream.models),
             stream.promote is not None,
+            bool(stream.notify),
         )
 
     def state(self, names: Names) -> Path:

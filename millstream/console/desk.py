@@ -82,7 +82,7 @@ class Desk:
     def model(self, version: str) -> Row:
         """Return one version. Raises InvalidVersion, NotFound or VersionRefused."""
         wanted = VersionId.parse(version, self._names.stream)
-        found = listing.find(self._store(), wanted.model, wanted, self._settings.models)
+        found = listing.find(self._store(), wanted, self._settings.models)
         return listing.row(found, self._serving())
 
     def history(self) -> list[Row]:

@@ -11,7 +11,7 @@ from millstream.evaluation.curve_style import colours, panel
 from millstream.evaluation.findings import Curve, Findings
 from millstream.evaluation.text import Block, Words
 
-_STYLE: Final = """
+STYLE: Final = """
 .ms { color-scheme: light dark; --ink: #1c1917; --paper: #ffffff; --line: #d6d3d1; --soft: #57534e;
   font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); padding: 1.5rem;
   max-width: 72rem; margin: 0 auto; box-sizing: border-box; overflow-wrap: anywhere; }
@@ -21,7 +21,7 @@ _STYLE: Final = """
 .ms th, .ms td { text-align: left; padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--line);
   white-space: nowrap; background: var(--paper); color: inherit; }
 .ms th:first-child, .ms td:first-child { min-width: 9rem; max-width: 24rem; white-space: normal;
-  overflow-wrap: break-word; }
+  overflow-wrap: break-word; position: sticky; left: 0; }
 .ms th { font-weight: 600; } .ms .soft { color: var(--soft); font-size: .88rem; }
 .ms .wide svg { width: 100%; min-width: 30rem; height: auto; display: block; }
 .ms svg text { fill: var(--soft); font-size: 12px; } .ms svg .recent { opacity: .45; }
@@ -32,8 +32,11 @@ _STYLE: Final = """
   .ms svg polyline { filter: brightness(1.35); } .ms svg .recent { opacity: .65; }
 }
 @media (max-width: 40rem) {
-  .ms { padding: 1rem; } .ms svg text { font-size: 18px; }
-  .ms th:first-child, .ms td:first-child { position: sticky; left: 0; min-width: 6.5rem; max-width: 8rem; }
+  .ms { padding: 1rem; } .ms .wide { padding-top: .4rem; } .ms .wide svg { min-width: 0; overflow: visible; }
+  .ms svg text { font-size: 27px; }
+  .ms th { white-space: normal; overflow-wrap: normal; vertical-align: bottom; }
+  .ms th, .ms td { padding-right: .6rem; }
+  .ms th:first-child, .ms td:first-child { min-width: 5.5rem; max-width: 8rem; }
 }
 """
 _OUTSIDE: Final = (
@@ -48,18 +51,23 @@ _Place = Callable[[int, float], tuple[float, float]]
 
 def page(report: Findings, said: Words) -> str:
     """Return the page."""
-    title = escape(said.title)
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>{_OUTSIDE}'
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>{body(report, said)}</body></html>\n'
+    return document(said.title, body(report, said))
+
+
+def document(title: str, content: str) -> str:
+    """Return a whole document for the contents of a page."""
+    named = f"<title>{escape(title)}</title>"
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width">{named}{_OUTSIDE}'
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>{content}</body></html>\n'
 
 
 def body(report: Findings, said: Words) -> str:
     """Return the contents of the page, as a notebook shows them."""
-    parts = [f"<style>{_STYLE}</style>", f"<h1>{escape(said.heading)}</h1>"]
+    parts = [f"<style>{STYLE}</style>", f"<h1>{escape(said.heading)}</h1>"]
     parts += [f"<p>{escape(line)}</p>" for line in said.verdicts]
-    parts += [_table(block) for block in said.tables]
+    parts += [table(block) for block in said.tables]
     if report.curves:
-        parts.append("<h2>Learning curves</h2>")
+        parts.append(f"<h2>{report.curves_title}</h2>")
         parts.append(_legend(report))
         parts += [_chart(report, name) for name in report.bigger_is_better]
     parts.append("<h2>To read this</h2>")
@@ -67,7 +75,8 @@ def body(report: Findings, said: Words) -> str:
     return '<div class="ms">' + "\n".join(parts) + "</div>"
 
 
-def _table(block: Block) -> str:
+def table(block: Block) -> str:
+    """Return a table with its heading."""
     head = "".join(f"<th>{escape(name)}</th>" for name in block.columns)
     rows = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in block.rows)
     return f"<h2>{escape(block.title)}</h2>\n{_wide(block.title)}<table><tr>{head}</tr>{rows}</table></div>"

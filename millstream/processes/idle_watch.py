@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from consumers.learner.offset_metadata import LearnerMetadata
 from consumers.roles import LEARNER
 from millstream.status.caught_up import caught_up, idle_challengers
-from millstream.status.report import served
 from millstream.status.snapshot import StreamSnapshot
 
 
@@ -43,7 +43,6 @@ class IdleWatch:
             return "done"
         others = {*snapshot.roles} - {LEARNER, *idle_challengers(snapshot)}
         waits_alone = snapshot.lag(LEARNER) > 0 and not any(snapshot.lag(role) for role in others)
-        model = served(snapshot)
-        if waits_alone and model.full:
+        if waits_alone and any(each.full for each in snapshot.beside(LearnerMetadata)):
             return "full"
-        return "paused" if waits_alone and model.paused else "busy"
+        return "paused" if waits_alone and snapshot.is_paused(LEARNER) else "busy"

@@ -10,8 +10,10 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
+from consumers.learner.alerts import model_of_alert
 from consumers.loop.alerts import Alerts, Severity, raised
 from consumers.loop.log_faults import LogFault, alert_name, way
+from consumers.roles import LEARNER
 from runtime.kafka_client.cluster import Cluster, NoBroker
 from runtime.kafka_client.errors import KafkaError, described
 from runtime.kafka_client.records import Output, Partition
@@ -50,8 +52,21 @@ class LogAlerts:
         self._send(outputs)
 
     def settled(self, partitions: Sequence[Partition]) -> None:
-        """Clear the alerts of these partitions, in which the role works again."""
+        """Clear the alerts of these partitions, in which the role works again.
+
+        The learner of the stream's own model also clears those of learners whose model is gone: nobody else would.
+        """
         self.clear({alert_name(self._role, each.topic, each.partition) for each in partitions})
+        if self._role == LEARNER:
+            self._clear_former_models()
+
+    def _clear_former_models(self) -> None:
+        def outputs(alerts: Alerts, now_ms: int) -> Iterable[Output]:
+            for name in alerts:
+                if model_of_alert(name) not in (None, *self._names.models):
+                    yield from alerts.clear(name, now_ms)
+
+        self._send(outputs)
 
     def raise_one(self, name: str, severity: Severity, message: str, details: Mapping[str, str]) -> None:
         """Raise an alert, unless it is already raised."""

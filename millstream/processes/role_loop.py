@@ -20,7 +20,7 @@ from consumers.loop.reading import POLL_MS
 from consumers.loop.turns import MOST_RECORDS
 from consumers.model.models_topic_state import Known
 from consumers.predictor.model_feed import ModelsTopic
-from consumers.roles import INTAKE, JOINER, JUDGE, PREDICTOR, SHADOW, model_of_role, named
+from consumers.roles import INTAKE, JOINER, JUDGE, MONITOR, PREDICTOR, SHADOW, model_of_role, named
 from millstream.observability.role_log import say
 from millstream.processes import gc_tuning, role_events
 from millstream.processes.log_fault_alerts import LogAlerts
@@ -31,7 +31,7 @@ from runtime.kafka_client.cluster import Cluster, MissingTopic, NoBroker, TopicI
 from runtime.kafka_client.records import Partition
 from runtime.stop_signals import call_on_signals
 from schemas.schema_registry import RegistryError
-from schemas.topics import NOT_OURS, Names
+from schemas.topics import NOT_OURS, PROFILES, Names
 
 if TYPE_CHECKING:
     from millstream.config.settings import Settings
@@ -48,11 +48,21 @@ _BESIDE_BYTES: Final = 1 << 16
 _BESIDE_WAIT_MS: Final = 500
 # While a role is behind, larger transactions cost less for each record; with these sizes most of that is reached. A
 # learner commits seldom, so it keeps the usual turns.
-_MOST_BEHIND: Final = {PREDICTOR: 5_000, INTAKE: 5_000, JOINER: 10_000, SHADOW: 5_000, JUDGE: 10_000}
+_MOST_BEHIND: Final = {
+    PREDICTOR: 5_000,
+    INTAKE: 5_000,
+    JOINER: 10_000,
+    SHADOW: 5_000,
+    JUDGE: 10_000,
+    MONITOR: 10_000,
+}
 
 
-def meet(loaded: LoadedStream, settings: Settings) -> tuple[Cluster, Names, dict[str, TopicInfo]]:
-    """Wait for the broker and check that the stream's topics exist. Raises MissingTopic if one does not."""
+def meet(loaded: LoadedStream, settings: Settings, *needed: str) -> tuple[Cluster, Names, dict[str, TopicInfo]]:
+    """Wait for the broker and check that the stream's topics exist. Raises MissingTopic if one does not.
+
+    `needed` are kinds of topics that this role alone cannot do without: a stream that is older has none of them.
+    """
     names = settings.names(loaded.stream)
     deadline = time.monotonic() + _BROKER_WAIT_SECONDS
     while True:
@@ -64,7 +74,7 @@ def meet(loaded: LoadedStream, settings: Settings) -> tuple[Cluster, Names, dict
             if time.monotonic() >= deadline:
                 raise
             time.sleep(0.2)
-    unused = ("jobs",) if names.models else ("decisions", "jobs")
+    unused = {"jobs", PROFILES, *(() if names.models else ("decisions",))} - {*needed}
     wanted = [names.topic(kind) for kind in names.kinds if kind not in unused]
     found = cluster.topic_info(*wanted)
     missing = [topic for topic in wanted if topic not in found]

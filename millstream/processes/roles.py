@@ -156,12 +156,13 @@ def run_learner(
         store,
         definition_of(loaded),
         learning_rules(stream),
-        stream.checkpoints.keep,
+        stream.kept_versions,
         max_model_bytes=stream.checkpoints.max_bytes,
     )
     checkpoints.meter = meter or checkpoints.meter
     pace = CheckpointPace(*stream.checkpoints.pace(remote=is_object_store(settings.models)))
-    learner = Learner(LearnerSettings(names, pace, new_epoch, role=role), checkpoints, switch, say)
+    learner_settings = LearnerSettings(names, pace, new_epoch, role=role, private=bool(stream.contract.private))
+    learner = Learner(learner_settings, checkpoints, switch, say)
     with following(cluster, names, switch.follow) as current:
         return drive(cluster, names, role, instance, learner, meter) if current else TRY_AGAIN
 

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -60,7 +60,7 @@ class RunOptions:
 
     `metrics` is the address of the first process's metrics; the others use the next ports. `log_format` is for the
     children: their JSON lines are printed unchanged. `code` selects the code that predictors run a version with.
-    `beside` returns further processes to run, given the stream's names.
+    `left_out` are roles that do not run here. `beside` returns further processes to run, given the stream's names.
     """
 
     predictors: int = 1
@@ -70,6 +70,7 @@ class RunOptions:
     log_format: Literal["text", "json"] = "text"
     trace_ratio: float = 0.0
     code: Policy = "version"
+    left_out: Collection[str] = ()
     beside: Callable[[Names], Sequence[Child]] = lambda names: ()
 
 
@@ -98,7 +99,9 @@ def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOption
         if (lost := lost_model(cluster, names, loaded.path.name)) is not None:
             raise NotFit(lost)
         prepare(cluster, names, stream, say)
-        started = children(given, names, options.predictors, options.new_epoch, code=options.code)
+        started = children(
+            given, names, options.predictors, options.new_epoch, code=options.code, left_out=options.left_out
+        )
         started = with_ports([*started, *options.beside(names)], options.metrics)
         outage = Outage(cluster, say)
         relay = role_log.relay if options.log_format == "json" else None
@@ -195,8 +198,9 @@ def children(
     new_epoch: str | None = None,
     *,
     code: Policy = "version",
+    left_out: Collection[str] = (),
 ) -> list[Child]:
-    """Return the processes of a stream, in starting order."""
+    """Return the processes of a stream, in starting order, without those of the roles that are left out."""
     # A learner that is restarted with the flag finds no further change, and continues.
     epoch = () if new_epoch is None else ("--new-epoch", new_epoch)
     more = {PREDICTOR: ("--code", code), SHADOW: ("--code", code), LEARNER: epoch}
@@ -209,6 +213,7 @@ def children(
             nice=_BESIDE_NICE if role.beside else 0,
         )
         for role in roles.of_stream(names)
+        if role.name not in left_out
         for number in map(str, range(many.get(role.name, 1)))
     ]
 

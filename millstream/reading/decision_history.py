@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from consumers.model.models_topic_state import Known, UnusableRecord
 from millstream.reading import topic_readers
@@ -19,6 +19,7 @@ from schemas.model_updates import (
     ModelUpdate,
     Promoted,
     Published,
+    RolledBack,
     Serving,
     decision_hash,
     read_model_update,
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
     from runtime.kafka_client.cluster import Cluster
     from runtime.kafka_client.records import Record
     from schemas.topics import Names
+
+_ANNOUNCED: Final = b"published/"
+_POLL_RECORDS: Final = 5000
+_FIRST_BLOCK: Final = 20_000  # offsets
+_GROWTH: Final = 4
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,7 @@ class Decided:
         The broker's time of its record (ms).
     serves
         Id of the model that serves from here on; `None` if the decision is not about that, or came too late: a
-        promotion that follows a decision of a person which was no longer the last.
+        promotion, or a rollback by an alert rule, that follows a decision of a person which was no longer the last.
     """
 
     update: ModelUpdate
@@ -52,16 +58,63 @@ class Decided:
 def read_history(cluster: Cluster, names: Names) -> list[Decided]:
     """Return all decisions, oldest first, without the announcements of versions."""
     topic = names.topic("decisions")
-    with closing(cluster.consumer()) as consumer:
+    with closing(cluster.consumer(max_poll_records=_POLL_RECORDS)) as consumer:
         begin, end = topic_readers.begin(consumer, topic), topic_readers.end(consumer, topic)
         return decisions_in(topic_readers.between(consumer, Partition(topic, 0), begin, end))
 
 
-def decisions_in(records: Iterable[Record]) -> list[Decided]:
-    """Return the decisions in records of the decisions topic; what is no decision is passed over."""
+def read_newest(
+    cluster: Cluster, names: Names, enough: Callable[[Sequence[Decided]], bool], at_ms: int | None = None
+) -> list[Decided]:
+    """Return the newest decisions, oldest first: so many that `enough` accepts them, otherwise all.
+
+    Reads backwards, because a topic has 86,000 announcements a day and model between a handful of decisions. Where no
+    decision on what serves is in force, it reads none.
+
+    Parameters
+    ----------
+    at_ms
+        Time (ms) up to which decisions count; without it, all.
+    """
+    known, place = _known(cluster, names), Partition(names.topic("decisions"), 0)
+    if not known.has_decisions():
+        return []
+    with closing(cluster.consumer(max_poll_records=_POLL_RECORDS)) as consumer:
+        begin, end = topic_readers.begin(consumer, place.topic), topic_readers.end(consumer, place.topic)
+        if at_ms is not None:
+            later = consumer.offsets_for_times({place: at_ms + 1})[place]
+            end = end if later is None else later
+        records: list[Record] = []
+        size = _FIRST_BLOCK
+        while True:
+            start = max(begin, end - size)
+            block = topic_readers.between(consumer, place, start, end)
+            records = [*(each for each in block if not _is_announcement(each)), *records]
+            found = decisions_in(records, whole=start == begin or not known.follows(0))
+            if start == begin or enough(found):
+                return found
+            size, end = size * _GROWTH, start
+
+
+def _is_announcement(record: Record) -> bool:
+    """Return whether a record is an announcement, by its key: decoding it would take as long as reading it."""
+    return record.key is not None and record.key.startswith(_ANNOUNCED)
+
+
+def decisions_in(records: Iterable[Record], *, whole: bool = True) -> list[Decided]:
+    """Return the decisions in records of the decisions topic; what is no decision is passed over.
+
+    Parameters
+    ----------
+    whole
+        True if no decision of a person on serving is older than these records. Otherwise those before the first of a
+        person are left out, because it is not known whether a promotion among them holds.
+    """
     found: list[Decided] = []
-    follows = ""
+    follows = "" if whole else None
     for record in records:
+        if _is_announcement(record):
+            continue
         try:
             update = read_model_update(record.value or b"")
         except CodecError:
@@ -72,14 +125,16 @@ def decisions_in(records: Iterable[Record]) -> list[Decided]:
         serves = None
         if isinstance(state, Serving):
             serves, follows = state.model, decision_hash(record.value or b"")
-        elif isinstance(state, Promoted) and state.follows == follows:
+        elif isinstance(state, (Promoted, RolledBack)) and state.follows == follows:
             serves = state.model
+        if follows is None:
+            continue
         found.append(Decided(update, record.offset, record.timestamp, serves))
     return found
 
 
 def row(each: Decided) -> dict[str, Any]:
-    """Return a decision as a row: time, who, what, and why; with the evidence of a promotion by the rule."""
+    """Return a decision as a row: time, who, what, and why; with the evidence of a decision by a rule."""
     state = each.update.state
     return {
         "at": each.update.at,
@@ -88,8 +143,8 @@ def row(each: Decided) -> dict[str, Any]:
         "decision": said(state),
         "model": name_of(state.model) if state.model else name_of(""),
         "why": "" if isinstance(state, Published) else state.why,
-        "in_force": not isinstance(state, Promoted) or each.serves is not None,
-        "evidence": state.evidence if isinstance(state, Promoted) else {},
+        "in_force": not isinstance(state, (Promoted, RolledBack)) or each.serves is not None,
+        "evidence": state.evidence if isinstance(state, (Promoted, RolledBack)) else {},
     }
 
 
@@ -105,8 +160,9 @@ def said(state: Decision) -> str:
         return f"serve {version_text(state.model, state.epoch, state.examples)}"
     if isinstance(state, Promoted):
         return f"serve {name_of(state.model)} instead of {name_of(state.before)}"
-    if isinstance(state, Adopted):
-        return f"go on from {version_text(state.model, state.epoch, state.examples)}"
+    if isinstance(state, (RolledBack, Adopted)):
+        version = version_text(state.model, state.epoch, state.examples)
+        return f"go on from {version}" if isinstance(state, Adopted) else f"serve {version}"
     if isinstance(state, Learning):
         return f"{'pause' if state.paused else 'resume'} learning of {name_of(state.model)}"
     return "announce a version"
@@ -123,13 +179,18 @@ def served_model(cluster: Cluster, names: Names) -> str:
 
     The models topic is compacted and stays short; the decisions topic has every announcement of a version.
     """
+    return _known(cluster, names).serves(names.stream, 0)
+
+
+def _known(cluster: Cluster, names: Names) -> Known:
+    """Return the state of the models topic."""
     topic, known = names.topic("models"), Known()
     with closing(cluster.consumer()) as consumer:
         begin, end = topic_readers.begin(consumer, topic), topic_readers.end(consumer, topic)
         for record in topic_readers.between(consumer, Partition(topic, 0), begin, end):
             with suppress(UnusableRecord):  # any client can write there
                 known.take(record.key, record.value)
-    return known.serves(names.stream, 0)
+    return known
 
 
 def lost_model(cluster: Cluster, names: Names, file: str) -> str | None:

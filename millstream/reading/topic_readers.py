@@ -20,6 +20,7 @@ from schemas.alerts import read_alert
 from schemas.codec import CodecError
 from schemas.dead_letters import read_dead_letter
 from schemas.events import Event, Outcome
+from schemas.private_features import HEADER, MASK
 from schemas.topics import Names
 
 Row: TypeAlias = dict[str, Any]
@@ -336,11 +337,15 @@ def example_row(record: Record) -> Row:
 
 
 def dead_letter_row(record: Record) -> Row:
-    """Return the row of a DeadLetter: `from` is the origin of the record it holds, key and value are text."""
+    """Return the row of a DeadLetter: `from` is the origin of the record it holds, key and value are text.
+
+    Of a record with private features the value and the headers are not shown.
+    """
     try:
         found = read_dead_letter(record.value or b"")
     except CodecError as error:
         return _unreadable(record, error)
+    private = is_private(record)
     return {
         **place_of(record),
         "stage": found.stage,
@@ -353,11 +358,16 @@ def dead_letter_row(record: Record) -> Row:
             "timestamp": found.timestamp,
         },
         "key": text_of(found.key),
-        "value": text_of(found.value),
-        "value_hex": None if found.value is None else found.value.hex(),
-        "headers": [{"name": name, "value": text_of(value)} for name, value in found.headers],
+        "value": MASK if private else text_of(found.value),
+        "value_hex": None if found.value is None or private else found.value.hex(),
+        "headers": [{"name": name, "value": MASK if private else text_of(value)} for name, value in found.headers],
         "at": found.at,
     }
+
+
+def is_private(record: Record) -> bool:
+    """Return whether a dead letter holds a record whose values are not shown."""
+    return any(name == HEADER for name, _ in record.headers)
 
 
 def alert_row(record: Record) -> Row:

@@ -10,11 +10,15 @@ from typing import Any, Final
 
 import msgspec
 
+from millstream.reading.topic_readers import is_private
 from runtime.kafka_client.records import Record
 from schemas import events
 from schemas.alerts import read_alert
 from schemas.dead_letters import read_dead_letter
 from schemas.events import Features, LabelValue, Outcome
+from schemas.private_features import MASK
+
+_MASK: Final = MASK.encode()
 
 
 class ExampleRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,7 +166,7 @@ def prediction(record: Record) -> PredictionRow:
 
 def dead_letter(record: Record) -> DeadLetterRow:
     """Return the row of a DeadLetter. Raises CodecError."""
-    found = read_dead_letter(record.value or b"")
+    found, private = read_dead_letter(record.value or b""), is_private(record)
     return DeadLetterRow(
         **_place(record),
         stage=found.stage,
@@ -173,8 +177,8 @@ def dead_letter(record: Record) -> DeadLetterRow:
         from_offset=found.offset,
         from_timestamp=found.timestamp,
         key=found.key,
-        value=found.value,
-        headers=found.headers,
+        value=_MASK if private and found.value is not None else found.value,
+        headers=[(name, _MASK) for name, _ in found.headers] if private else found.headers,
         at=found.at,
     )
 

@@ -173,7 +173,7 @@ class PastVersions:
         newest = self._store.manifest(self._store.versions(version.model, version.epoch)[-1])
         records = topic_readers.between(consumer, place, base.offset, end)
         then = self._code.as_then(base)
-        rules, retention = learning_rules(then.stream), then.stream.checkpoints.keep
+        rules, retention = learning_rules(then.stream), then.stream.kept_versions
         learning = LearnerCheckpoints(self._store, definition_of(then), rules, retention).load(base)
         self._walk = _ModelWalk(version.epoch, base, learning, records, history, Offsets(newest.skipped))
         return self._walk

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from consumers.roles import LEARNER, kind_of_role, model_of_role
 from millstream.status.snapshot import StreamSnapshot
 from schemas.model_names import model_id, name_of, version_text
-from schemas.model_updates import Published, Serving
+from schemas.model_updates import Published, RolledBack, Serving
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,6 @@ def competitors(now: StreamSnapshot, stream: str) -> tuple[Competitor, ...]:
     return tuple(found)
 
 
-def version_of(state: Published | Serving) -> str:
+def version_of(state: Published | Serving | RolledBack) -> str:
     """Return the version in a record of the models topic, as people write it."""
     return version_text(state.model, state.epoch or 0, state.examples or 0)

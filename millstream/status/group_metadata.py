@@ -12,7 +12,8 @@ from contextlib import closing
 from consumers.joiner.offset_metadata import JoinerMetadata
 from consumers.loop.log_faults import short_ids
 from consumers.predictor.offset_metadata import PredictorMetadata
-from consumers.roles import INTAKE, JOINER, PREDICTOR, REFEREE
+from consumers.roles import INTAKE, JOINER, NOTIFIER, PREDICTOR, REFEREE, SHADOW
+from consumers.shadow.offset_metadata import ShadowMetadata
 from millstream.reading import topic_readers
 from runtime.kafka_client.client import Admin
 from runtime.kafka_client.cluster import Cluster, KafkaAccessDenied, TopicInfo
@@ -40,17 +41,38 @@ def recalled(cluster: Cluster, names: Names) -> Names:
         joined = _committed(admin, names.group(JOINER))
         taken_in = _committed(admin, names.group(INTAKE))
         promotes = bool(_committed(admin, names.group(REFEREE)))
+        notifies = bool(_committed(admin, names.group(NOTIFIER)))
+        shadowed = _committed(admin, names.group(SHADOW))
     elsewhere = {} if read in (None, names.topic("features")) else {"features": str(read)}
     public = _joined(names, joined) == names.topic(ANSWERS)
     labels_from = tuple(sorted({topic for topic, _ in taken_in}))
-    models = _models(cluster, names)
+    models = _shadowed_models(shadowed) or announced_models(cluster, names)
     return dataclasses.replace(
-        names, elsewhere=elsewhere, public=public, labels_from=labels_from, models=models, promotes=promotes
+        names,
+        elsewhere=elsewhere,
+        public=public,
+        labels_from=labels_from,
+        models=models,
+        promotes=promotes,
+        notifies=notifies,
     )
 
 
-def _models(cluster: Cluster, names: Names) -> tuple[str, ...]:
-    """Return the names of the stream's other models: those that have announced a version."""
+def _shadowed_models(notes: Mapping[tuple[str, int], str]) -> tuple[str, ...]:
+    """Return the names of the stream's other models by the file that the shadow role has; empty if it never ran."""
+    told = [ShadowMetadata.decode(note) for note in notes.values()]
+    models = dict.fromkeys(model for note in told if note is not None for model in note.models)
+    return tuple(name_of(model) for model in models if is_named(model))
+
+
+def with_former_models(cluster: Cluster, names: Names) -> Names:
+    """Return the names with those of models that the stream has had and that its file no longer has."""
+    models = dict.fromkeys((*names.models, *announced_models(cluster, names)))
+    return dataclasses.replace(names, models=tuple(models))
+
+
+def announced_models(cluster: Cluster, names: Names) -> tuple[str, ...]:
+    """Return the names of the other models that have ever announced a version."""
     try:
         if not cluster.topic_info(names.topic(COMPARISONS)):
             return ()

@@ -8,8 +8,9 @@ from operator import itemgetter
 from consumers.intake.offset_metadata import IntakeMetadata
 from consumers.joiner.offset_metadata import JoinMetadata
 from consumers.loop.log_faults import LogFault, fault_of, short_ids
+from consumers.monitor.offset_metadata import MonitorMetadata
 from consumers.predictor.offset_metadata import PredictorMetadata
-from consumers.roles import INTAKE, JOINER, JUDGE, LEARNER, PREDICTOR, SHADOW, kind_of_role, model_of_role
+from consumers.roles import INTAKE, JOINER, JUDGE, LEARNER, MONITOR, PREDICTOR, SHADOW, kind_of_role, model_of_role
 from consumers.shadow.offset_metadata import ShadowMetadata
 from millstream.status.snapshot import LABELS_FROM, Commit, Place, StreamSnapshot, kinds_read
 from schemas.model_names import model_id
@@ -23,12 +24,13 @@ def log_faults(now: StreamSnapshot, stream: str) -> tuple[LogFault, ...]:
     it in a file, and raises an alert.
     """
     found = (
-        *_of_one_topic(now, stream, PREDICTOR),
+        *_of_its_topics(now, stream, PREDICTOR),
         *_intake(now),
         *_of_two_topics(now, stream, JOINER),
         *_learners(now, stream),
-        *_of_one_topic(now, stream, SHADOW),
+        *_of_its_topics(now, stream, SHADOW),
         *_of_two_topics(now, stream, JUDGE),
+        *_of_its_topics(now, stream, MONITOR),
     )
     return tuple(fault for fault in found if fault is not None)
 
@@ -51,12 +53,11 @@ def _is_another(wrote: str, known: str | None) -> bool:
     return bool(wrote) and known is not None and wrote != short_ids(known)
 
 
-def _of_one_topic(now: StreamSnapshot, stream: str, role: str) -> Iterator[LogFault | None]:
-    [kind] = kinds_read(role)
+def _of_its_topics(now: StreamSnapshot, stream: str, role: str) -> Iterator[LogFault | None]:
     for place, commit in sorted(now.committed.get(role, {}).items(), key=itemgetter(0)):
         told = commit.metadata
-        wrote = told.topic_id if isinstance(told, (PredictorMetadata, ShadowMetadata)) else ""
-        yield _at(now, role, stream, place, commit, _is_another(wrote, now.topic_ids.get(kind)))
+        wrote = told.topic_id if isinstance(told, (PredictorMetadata, ShadowMetadata, MonitorMetadata)) else ""
+        yield _at(now, role, stream, place, commit, _is_another(wrote, now.topic_ids.get(place[0])))
 
 
 def _intake(now: StreamSnapshot) -> Iterator[LogFault | None]:

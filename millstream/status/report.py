@@ -19,19 +19,20 @@ from consumers.loop.log_faults import LogFault, way
 from consumers.model.quality import Quality
 from consumers.offset_metadata import kind_of
 from consumers.predictor.offset_metadata import PredictorMetadata
-from consumers.roles import INTAKE
+from consumers.roles import INTAKE, LEARNER, MONITOR, learner_of
 from millstream.reading.topic_readers import Counted
 from millstream.status.compared_state import ComparedState, compared_state
 from millstream.status.competitors import Competitor, competitors, version_of
 from millstream.status.contest_state import ContestState, contest_state
 from millstream.status.http_state import HttpState
 from millstream.status.log_fault_states import log_faults
+from millstream.status.monitor_state import MonitorState, monitor_state
 from millstream.status.snapshot import LABELS_FROM, Observer, StreamSnapshot
 from millstream.status.upload_state import UploadState
 from schemas.alerts import Alert
 from schemas.model_names import MAIN
 from schemas.model_updates import Learning, Published, Serving
-from schemas.topics import NOT_OURS
+from schemas.topics import NOT_OURS, PROFILES
 
 _LOW_DISK: Final = 1 << 30
 _APART_S: Final = 1.0
@@ -75,14 +76,15 @@ class Model:
         Time since that swap.
     newest
         The newest announced version.
-    pinned
-        The version that an operator has chosen to serve, if any.
+    pinned, pinned_by
+        The version that a person, or an alert rule by a rollback, has chosen to serve, if any; the name of the alert.
     delay_ms
         Time from the oldest label learned by the served version to its first answer.
     quality
         Quality of the served answers beside the baselines, over the window.
-    model_bytes, full
-        Size of the model in the newest version, and whether the size limit has stopped learning.
+    paused, model_bytes, full
+        Of the model that serves: whether its learning is paused, its size in its newest version, and whether the size
+        limit has stopped learning.
     """
 
     served: str | None
@@ -95,6 +97,7 @@ class Model:
     model_bytes: int | None = None
     full: bool = False
     quality: Quality | None = None
+    pinned_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -121,8 +124,9 @@ class Report:
         Uploads of this machine, `None` if it never had a server.
     consoles
         Number of consoles that run on this machine.
-    compared, contest
-        State of the comparison of models, and of their contest by the rule; `None` if there is none yet.
+    compared, contest, watched
+        State of the comparison of models, of their contest by the rule, and of the monitoring; `None` if there is none
+        yet.
     models
         All models of a stream with several, its own first; empty with one.
     """
@@ -149,6 +153,7 @@ class Report:
     consoles: int = 0
     compared: ComparedState | None = None
     contest: ContestState | None = None
+    watched: MonitorState | None = None
     models: tuple[Competitor, ...] = ()
 
 
@@ -214,6 +219,7 @@ def report(
         models=several,
         compared=compared_state(now),
         contest=contest_state(now),
+        watched=monitor_state(now),
     )
 
 
@@ -258,25 +264,26 @@ def taken_in(now: StreamSnapshot) -> dict[str, dict[str, int]]:
 
 
 def served(now: StreamSnapshot) -> Model:
-    """Return the served version, from the predictors' offset metadata."""
+    """Return the served version, from the predictors' offset metadata, and facts of the model that serves."""
     answering = [each for each in now.beside(PredictorMetadata) if each.version]
     newest = max(answering, key=lambda each: each.since_ms or 0, default=PredictorMetadata())
     published = now.published.state if now.published is not None else None
     serving = now.serving.state if now.serving is not None else None
-    learning = now.learning.state if now.learning is not None else None
-    learner = next(iter(now.beside(LearnerMetadata)), LearnerMetadata())
-    pinned = isinstance(serving, Serving) and serving.epoch is not None
+    role = LEARNER if now.serves is None else learner_of(now.serves)
+    learner = next((each for each in now.metadata(role) if isinstance(each, LearnerMetadata)), LearnerMetadata())
+    pinned = now.rolled_back or (serving if isinstance(serving, Serving) and serving.epoch is not None else None)
     return Model(
         served=newest.version,
         age_ms=now.at_ms - newest.since_ms if newest.since_ms else None,
         newest=version_of(published) if isinstance(published, Published) else None,
-        pinned=version_of(serving) if pinned and isinstance(serving, Serving) else None,
-        paused=isinstance(learning, Learning) and learning.paused,
+        pinned=None if pinned is None else version_of(pinned),
+        paused=now.is_paused(role),
         delay_ms=None if newest.delay_ms is UNSET else newest.delay_ms,
         metrics=published.metrics if isinstance(published, Published) else {},
         model_bytes=learner.model_bytes,
         full=learner.full,
         quality=None if learner.quality is UNSET else learner.quality,
+        pinned_by=None if now.rolled_back is None else now.rolled_back.by,
     )
 
 
@@ -317,7 +324,8 @@ def _missing(now: StreamSnapshot, create: str) -> list[str]:
     found = [f"no topic {now.elsewhere[kind]}: {NOT_OURS}" for kind in now.missing if kind in now.elsewhere]
     there = {kind for kind, _ in now.ends}
     found += [f"no topic {topic}: {NOT_OURS}" for topic in now.labels_from if LABELS_FROM + topic not in there]
-    ours = [kind for kind in now.missing if kind not in now.elsewhere]
+    unused = () if MONITOR in now.roles else (PROFILES,)  # an older stream has no such topic
+    ours = [kind for kind in now.missing if kind not in (*now.elsewhere, *unused)]
     if ours:
         kinds = f"topic{'s' if len(ours) > 1 else ''} {', '.join(ours)}"
         found.append(f"no {kinds}: run `millstream topics create {create}`")
@@ -347,7 +355,7 @@ def _alerts(
         if each.paused and each.name != MAIN:
             way = f"`millstream resume {typed.any} --model {each.name}` restarts it"
             found.append(f"learning of {each.name} is paused: {way}")
-    if model.paused:
+    if now.is_paused(LEARNER):
         found.append(f"learning is paused{_reason(now)}: `millstream resume {typed.any}` restarts it")
     if letters.records:
         found.append(f"there are dead letters: `millstream dead-letters {typed.any}` shows them")
@@ -373,6 +381,8 @@ def as_json(found: Report) -> dict[str, Any]:
         fault["gone"] = of.gone
     plain["raised"] = [msgspec.structs.asdict(alert) for alert in found.raised]
     quality = found.model.quality
+    if found.contest is not None:
+        plain["contest"]["standings"] = [msgspec.structs.asdict(each) for each in found.contest.standings]
     plain["model"]["quality"] = None if quality is None else {**msgspec.to_builtins(quality), "worse": quality.worse}
     plain["stages"] = {stage["role"]: stage for stage in plain["stages"]}
     return plain

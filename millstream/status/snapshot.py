@@ -15,6 +15,7 @@ from consumers.learner.offset_metadata import LearnerMetadata
 from consumers.loop.alerts import raised
 from consumers.loop.offset_metadata import OffsetMetadata
 from consumers.model.models_topic_state import Known, UnusableRecord
+from consumers.roles import Role
 from millstream.reading.topic_readers import Counted, count
 from millstream.status.processes import clients, crashed
 from runtime.kafka_client.client import GroupMember
@@ -24,7 +25,7 @@ from runtime.kafka_client.records import Partition
 from schemas.alerts import Alert, read_alert
 from schemas.codec import CodecError
 from schemas.model_names import name_of
-from schemas.model_updates import Learning, ModelUpdate, Promoted, Published, Serving, read_model_update
+from schemas.model_updates import Learning, ModelUpdate, Promoted, Published, RolledBack, Serving, read_model_update
 from schemas.topics import COMPARED, Names
 
 _COUNTED: Final = ("features", "predictions", "labels", "examples", "dead-letters", "alerts")
@@ -70,9 +71,9 @@ class StreamSnapshot:
         By role, the number of processes in the group now.
     published
         The newest announcement of the model that serves; `published_by` has that of each model, by its id.
-    serving, learning, promoted
-        The last decision of a person on serving, that on learning of the stream's own model, and the promotion by the
-        rule or the guard that holds.
+    serving, learning, promoted, rolled_back
+        The last decision of a person on serving, that on learning of the stream's own model, the promotion by the rule
+        or the guard that holds, and the rollback by an alert rule that holds.
     serves
         Id of the model that serves by the last decision; `None` if the models topic was not read.
     learning_of
@@ -108,6 +109,7 @@ class StreamSnapshot:
     serving: ModelUpdate | None = None
     learning: ModelUpdate | None = None
     promoted: Promoted | None = None
+    rolled_back: RolledBack | None = None
     serves: str | None = None
     published_by: Mapping[str, ModelUpdate] = field(default_factory=dict)
     learning_of: Mapping[str, ModelUpdate] = field(default_factory=dict)
@@ -126,7 +128,12 @@ class StreamSnapshot:
     @property
     def roles(self) -> tuple[str, ...]:
         """Roles of the stream, those of its named models among them."""
-        return tuple(name for name in self.every if not roles.named(name).optional or name in self.asked_for)
+        return tuple(name for name in self.every if self._has(roles.named(name)))
+
+    def _has(self, role: Role) -> bool:
+        if role.can_be_left_out:
+            return bool(self.committed.get(role.name) or self.members.get(role.name))
+        return not role.optional or role.name in self.asked_for
 
     def is_paused(self, role: str) -> bool:
         """Return whether learning of a learner's model is paused by the last decision."""
@@ -163,7 +170,7 @@ class StreamSnapshot:
         commits, inputs = self.committed.get(role, {}), self.inputs(role)
         places = sorted(place for place, commit in commits.items() if place[0] in inputs)
         found = [(place, metadata) for place in places if (metadata := commits[place].metadata) is not None]
-        if roles.named(role).reads_label_topics:
+        if found and found[0][1].by_topic:
             return [metadata for _, metadata in found]
         # One of the inputs may have more partitions than the other.
         return list({number: metadata for (_, number), metadata in found}.values())
@@ -259,6 +266,7 @@ class Observer:
             serving=self._serving,
             learning=self._learning.get(""),
             promoted=self._known.promoted(0),
+            rolled_back=self._known.rolled_back(0),
             serves=self._known.serves(self._names.stream, 0),
             published_by=dict(self._published),
             learning_of={model: update for model, update in self._learning.items() if model},

@@ -16,13 +16,15 @@ T = TypeVar("T")
 Respell = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
-def known_parameters(respell: Respell = dict) -> Callable[[type[T]], type[T]]:
+def known_parameters(respell: Respell = dict, unnamed: Sequence[str] = ()) -> Callable[[type[T]], type[T]]:
     """Return a decorator that makes a dataclass refuse unknown names, with the nearest name in the message.
 
     Parameters
     ----------
     respell
         Converts old names of arguments to the present ones before the check.
+    unnamed
+        Names of the first arguments, which may be given without their names.
     """
 
     def decorate(kind: type[T]) -> type[T]:
@@ -30,13 +32,21 @@ def known_parameters(respell: Respell = dict) -> Callable[[type[T]], type[T]]:
         names = [each.name for each in dataclasses.fields(kind)]  # type: ignore[arg-type]
 
         @functools.wraps(made)
-        def init(self: T, *unnamed: object, **given: Any) -> None:
-            if unnamed:
-                raise InvalidStream(f"{kind.__name__}: name what it is given, such as {kind.__name__}({names[0]}=...)")
+        def init(self: T, *values: object, **given: Any) -> None:
+            if len(values) > len(unnamed):
+                named = names[len(unnamed)]
+                raise InvalidStream(f"{kind.__name__}: name what it is given, such as {kind.__name__}({named}=...)")
+            for name, value in zip(unnamed, values, strict=False):
+                if name in given:
+                    raise InvalidStream(f"{kind.__name__}: {name}= is given twice")
+                given[name] = value
             respelled = respell(given)
             for name in respelled:
                 if name not in names:
                     raise InvalidStream(f"{kind.__name__}: there is no {name}=; {_nearest(name, names)}")
+            for name in unnamed:
+                if name not in respelled:
+                    raise InvalidStream(f"{kind.__name__}: {name} is missing")
             made(self, **respelled)
 
         kind.__init__ = init  # type: ignore[assignment]

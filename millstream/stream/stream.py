@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
+from millstream.stream.alert_rules import Rule, check_rules, roll_back
 from millstream.stream.calendar import Calendar
 from millstream.stream.competition import Model, Promote, check_models, check_promote, check_slices
 from millstream.stream.duration import milliseconds
 from millstream.stream.errors import InvalidStream
 from millstream.stream.flat_names import grouped
+from millstream.stream.notify import Target as NotifyTarget
+from millstream.stream.notify import check_targets
 from millstream.stream.parameter_checks import check_choices, check_counts, check_kind, known_parameters
 from millstream.stream.parameter_groups import (
     GROUPS,
@@ -24,6 +27,7 @@ from millstream.stream.parameter_groups import (
 )
 from millstream.stream.slices import Slice
 from millstream.stream.watching import Watch
+from model_store.retention import Retention
 from schemas.contract import Contract, Feature, FeatureType, clash
 from schemas.events import Features, Scalar
 from schemas.sources.source import Source
@@ -58,6 +62,10 @@ class Stream:
         Share of the events that the other models answer in the shadow, 0 to 1, chosen by a hash of the event id.
     watch
         What the monitor compares with what: see `Watch`.
+    alerts
+        When the monitor raises an alert, and what it does: see `Rule`. Names are unique.
+    notify
+        Targets that alerts are delivered to: see `Webhook` and `Alertmanager`.
     label
         The label's column in files; the other columns are features.
     id, time
@@ -109,6 +117,8 @@ class Stream:
     slices: Mapping[str, Slice] = field(default_factory=dict)
     shadow_share: float = 1.0
     watch: Watch = field(default_factory=Watch)
+    alerts: Sequence[Rule] = ()
+    notify: Sequence[NotifyTarget] = ()
     label: str = "label"
     id: str | Sequence[str] | None = None
     time: str | None = None
@@ -143,17 +153,19 @@ class Stream:
         self._check_target()
         check_models(self.models, self.name)
         check_promote(self.promote, self.task, self.models)
-        check_slices(self.slices)
+        check_slices(self.slices, self.contract.private)
         self._check_competition()
+        check_targets(self.notify)
+        check_rules(self.alerts, self.task, self._reaching, self.models, [target.name for target in self.notify])
 
     def _check_competition(self) -> None:
         share = self.shadow_share
         if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
             raise InvalidStream(f"Stream: shadow_share={share!r:.60} must be a number from 0 to 1")
-        named = self.contract.declared if self._contract else {}
+        reaching = self._reaching
         for name, model in (("model", self.model), *self.models.items()):
             for feature in model.sees or () if isinstance(model, Model) else ():
-                if named and feature not in named and self.validation.unknown != "keep":
+                if reaching is not None and feature not in reaching:
                     raise InvalidStream(
                         f"Model: {name} sees {feature!r}, which is not in features= and never reaches it"
                     )
@@ -235,6 +247,12 @@ class Stream:
         )
 
     @property
+    def _reaching(self) -> Collection[str] | None:
+        """Names of the features that an event can have after validation, `None` if any."""
+        named = self.contract.declared if self._contract else {}
+        return named if named and self.validation.unknown != "keep" else None
+
+    @property
     def sees(self) -> frozenset[str] | None:
         """Names of the features that `model` is given, `None` if all."""
         sees = self.model.sees if isinstance(self.model, Model) else None
@@ -257,6 +275,12 @@ class Stream:
             positive=self.positive,
             classes=None if self.classes is None else tuple(self.classes),
         )
+
+    @property
+    def kept_versions(self) -> Retention:
+        """Retention of versions; with a rule that may roll back, a version of each day that it may go back to stays."""
+        keep = self.checkpoints.keep
+        return replace(keep, for_rollback=self.watch.reference_days + 1) if roll_back(self.alerts) else keep
 
     @property
     def dedup_window_ms(self) -> int:

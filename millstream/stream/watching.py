@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from millstream.stream.duration import milliseconds
+from millstream.stream.duration import InvalidDuration, milliseconds
 from millstream.stream.errors import InvalidStream
 from millstream.stream.parameter_checks import check_counts, check_spans, known_parameters
 from millstream.stream.parameter_groups import Span
+from schemas.topics import DAY_MS
 
 _BUDGET: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s+per\s+(\S+)\s*")
 _LEAST_WINDOW_MS: Final = 1000
+_FED: Final = ("feature:", "label:", "answer:", "metric:")
+_OTHER_REFERENCE_DAYS: Final = 30
 
 
 @known_parameters()
@@ -36,6 +39,10 @@ class Watch:
         Pairs of features whose correlation is watched; by default all of the first 50 number features.
     most_features
         How many features are watched; values of further ones are counted.
+    detectors
+        River's detectors of drift that are fed with the means of windows, as functions that make a new one, by name:
+        ``error`` (of the served answers), ``feature:NAME``, ``label:value`` or ``answer:prediction``. By default ADWIN
+        on the error. Their alarms are not part of the budget: their own parameters say how often they are wrong.
 
     Examples
     --------
@@ -49,10 +56,12 @@ class Watch:
     false_alarms: str = "1 per 30d"
     pairs: Sequence[tuple[str, str]] | None = None
     most_features: int = 500
+    detectors: Mapping[str, Callable[[], Any]] | None = None
 
     def __post_init__(self) -> None:
         check_spans(self, "window")
         check_counts(self, "window_events", "most_features")
+        self._check_detectors()
         if self.window_ms < _LEAST_WINDOW_MS:
             raise InvalidStream(f"Watch: window={self.window!r} must be at least 1s")
         if _BUDGET.fullmatch(str(self.false_alarms)) is None:
@@ -62,10 +71,26 @@ class Watch:
                 f"Watch: false_alarms={self.false_alarms!r:.60} must be above 0: no test is never wrong"
             )
 
+    def _check_detectors(self) -> None:
+        """Raise InvalidStream for a detector that is fed with nothing, or is no function that makes one."""
+        for name, make in (self.detectors or {}).items():
+            if name != "error" and not name.startswith(_FED):
+                raise InvalidStream(f"Watch: detectors: there is no {name!r:.60}; write 'error' or 'feature:NAME'")
+            if not callable(make):
+                raise InvalidStream(f"Watch: detectors: {name!r:.60} must be a function, such as lambda: drift.ADWIN()")
+
     @property
     def window_ms(self) -> int:
         """`window` in milliseconds."""
         return milliseconds(self.window)
+
+    @property
+    def reference_days(self) -> int:
+        """Number of days that the reference covers, rounded up; 30 if it is no span that ends now."""
+        try:
+            return -(-milliseconds(self.reference) // DAY_MS)
+        except InvalidDuration:
+            return _OTHER_REFERENCE_DAYS
 
     @property
     def alarms_per_ms(self) -> float:

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from consumers.model.version_files import is_announced
 from millstream.reading import topic_readers
 from model_store import Manifest, ModelStore, NotFound, VersionId
 from model_store.errors import StoreError
@@ -143,8 +144,14 @@ def promote(
             f"there are no versions of {name_of(model)} of {names.stream}: its learner writes the first "
             f"(`millstream run` starts it)"
         )
-    usable(store, there[-1])
-    return serve(cluster, names, store, None, by=by, why=why, model=model).update, there[-1]
+    newest = next((version for version in reversed(there) if is_announced(store.manifest(version))), None)
+    if newest is None:
+        raise NotFound(
+            f"{name_of(model)} of {names.stream} has learned {there[-1].examples:,} examples and catches up with the "
+            "other models: it can serve when it has learned as much as they had at its start"
+        )
+    usable(store, newest)
+    return serve(cluster, names, store, None, by=by, why=why, model=model).update, newest
 
 
 def _serving_since(cluster: Cluster, names: Names, offset: int) -> Serving | None:

@@ -48,8 +48,8 @@ def versions(store: ModelStore, model: str) -> Iterator[KnownVersion | RefusedVe
             yield RefusedVersion(str(version), str(error))
 
 
-def find(store: ModelStore, model: str, version: VersionId | None, where: str) -> KnownVersion:
-    """Return one version, by default the newest.
+def find(store: ModelStore, version: VersionId, where: str) -> KnownVersion:
+    """Return one version.
 
     Parameters
     ----------
@@ -63,13 +63,12 @@ def find(store: ModelStore, model: str, version: VersionId | None, where: str) -
     VersionRefused
         If it must not be loaded.
     """
-    there = store.versions(model)
+    there = store.versions(version.model)
     if not there:
-        raise NotFound(f"there are no versions of {model} in {where}: the learner writes the first")
-    if version is not None and version not in there:
-        raise NotFound(f"there is no version {version} of {model}; the newest is {there[-1]}")
-    wanted = version or there[-1]
-    return KnownVersion(store.manifest(wanted), wanted in store.pinned(model))
+        raise NotFound(f"there are no versions of {version.model} in {where}: the learner writes the first")
+    if version not in there:
+        raise NotFound(f"there is no version {version} of {version.model}; the newest is {there[-1]}")
+    return KnownVersion(store.manifest(version), version in store.pinned(version.model))
 
 
 def row(each: KnownVersion | RefusedVersion, serving: str | None) -> dict[str, Any]:

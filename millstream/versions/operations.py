@@ -34,7 +34,7 @@ def verify_version(
     code: VersionCode,
     cluster: Cluster,
     names: Names,
-    wanted: VersionId | None,
+    wanted: VersionId,
     base: VersionId | None,
     progress: Callable[[int, int], None],
 ) -> Verified:
@@ -51,7 +51,7 @@ def verify_version(
         If there is no such version.
     """
     store = code.store
-    target = store.manifest(wanted or _newest(store, names.stream))
+    target = store.manifest(wanted)
     start = store.manifest(base or _first(store, target.version))
     try:
         then = code.as_then(target)
@@ -66,9 +66,7 @@ def verify_version(
     found = cluster.topic_info(topic).get(topic)
     if found is None or not store.is_log(target, found.id):
         raise CannotVerify(f"{topic} is not the log that version {target.version} was made from")
-    checkpoints = LearnerCheckpoints(
-        store, definition_of(then), learning_rules(then.stream), then.stream.checkpoints.keep
-    )
+    checkpoints = LearnerCheckpoints(store, definition_of(then), learning_rules(then.stream), then.stream.kept_versions)
     with closing(cluster.consumer()) as consumer:
         begins = topic_readers.begin(consumer, topic)
         if begins > start.offset:
@@ -101,13 +99,6 @@ def edited(store: ModelStore, version: VersionId, read: Callable[[int], Iterable
     except UnusableEdits as error:
         raise CannotVerify(f"version {first.version}: {error}") from error
     return editor(edits, read(edits.until))
-
-
-def _newest(store: ModelStore, model: str) -> VersionId:
-    there = store.versions(model)
-    if not there:
-        raise NotFound(f"there are no versions of {model}: the learner writes the first")
-    return there[-1]
 
 
 def _first(store: ModelStore, version: VersionId) -> VersionId:

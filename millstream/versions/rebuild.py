@@ -172,9 +172,7 @@ class Workshop:
 
     def _make(self, plan: Plan, begin: int, progress: Callable[[int, int], None], then: LoadedStream) -> Rebuilt:
         stream = then.stream
-        checkpoints = LearnerCheckpoints(
-            self._store, definition_of(then), learning_rules(stream), stream.checkpoints.keep
-        )
+        checkpoints = LearnerCheckpoints(self._store, definition_of(then), learning_rules(stream), stream.kept_versions)
         size = plan.log.end - begin
         return Rebuilder(checkpoints, plan, self._read, self._say, lambda offset: progress(offset - begin, size)).run()
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from consumers.model.checkpoints import REBUILD, REBUILD_START
 from consumers.model.version_files import OVERTAKES
-from millstream.reading.decision_history import Decided, read_history
+from millstream.reading.decision_history import Decided, read_newest
 from millstream.status.group_metadata import recalled
 from millstream.status.report import served
 from millstream.status.snapshot import Observer
 from model_store import Manifest, ModelStore, StoreError, VersionId
-from schemas.model_updates import Adopted, ModelUpdate, Serving
+from schemas.model_names import name_of
+from schemas.model_updates import Adopted, ModelUpdate, RolledBack, Serving
 
 if TYPE_CHECKING:
     from runtime.kafka_client.cluster import Cluster
@@ -52,7 +54,7 @@ def before(store: ModelStore, decisions: list[ModelUpdate], serving: VersionId) 
     NothingBefore
         If no earlier version is in the store.
     """
-    chosen = [each for each in decisions if isinstance(each.state, Serving)]
+    chosen = [each for each in decisions if isinstance(each.state, (Serving, RolledBack))]
     last = chosen[-1] if chosen else None
     if last is not None and _named(last.state) is not None and len(chosen) > 1:
         earlier = _named(chosen[-2].state)
@@ -73,12 +75,12 @@ def before(store: ModelStore, decisions: list[ModelUpdate], serving: VersionId) 
 
 def _reigns(store: ModelStore, model: str, adopted: Mapping[VersionId, int], until: int) -> list[_Reign]:
     """Return the versions announced until a time, in the order of their announcement."""
-    began = sorted((at, version) for version, at in _announced(store, model, adopted) if at <= until)
+    began = sorted((at, version) for version, at in announced(store, model, adopted) if at <= until)
     ends = [*(at for at, _ in began[1:]), until]
     return [_Reign(at, version, end) for (at, version), end in zip(began, ends, strict=True)]
 
 
-def _announced(store: ModelStore, model: str, adopted: Mapping[VersionId, int]) -> Iterator[tuple[VersionId, int]]:
+def announced(store: ModelStore, model: str, adopted: Mapping[VersionId, int]) -> Iterator[tuple[VersionId, int]]:
     """Yield each announced version, and the time of its announcement."""
     manifests: dict[VersionId, Manifest] = {}
     for version in store.versions(model):
@@ -118,7 +120,7 @@ def _adoptions(decisions: list[ModelUpdate]) -> dict[VersionId, int]:
 
 
 def _named(state: object) -> VersionId | None:
-    if not isinstance(state, Serving) or state.epoch is None or state.examples is None:
+    if not isinstance(state, (Serving, RolledBack)) or state.epoch is None or state.examples is None:
         return None
     return VersionId(state.model, state.epoch, state.examples)
 
@@ -136,9 +138,14 @@ def previous(cluster: Cluster, names: Names, store: ModelStore) -> Target:
     After a promotion, by a person or by the rule, that is the model that served before it; otherwise the version that
     served before. Raises NothingBefore.
     """
-    history = changing(read_history(cluster, names), names.stream)
+    history = changing(read_newest(cluster, names, tells_model_before), names.stream)
     former = model_before(history, names.stream)
     if former is not None:
+        if former not in names.model_ids:
+            raise NothingBefore(
+                f"{name_of(former)} served before, and is not among the stream's models any more: put it back into the "
+                f"stream file, or choose with `millstream models promote {names.stream} MODEL`"
+            )
         if not store.versions(former):
             raise NothingBefore(f"no version of {former} is left, which served before: name a version")
         return Target(former, None)
@@ -147,12 +154,14 @@ def previous(cluster: Cluster, names: Names, store: ModelStore) -> Target:
     if found is None:
         raise NothingBefore(f"nothing serves {names.stream} yet, so there is nothing to roll back from")
     serving = VersionId.parse(found, names.stream)
-    mine = [each.update for each in history if _is_about(each.update.state, serving.model)]
+    mine = [each.update for each in history if _is_about(each, serving.model)]
     return Target(serving.model, before(store, mine, serving))
 
 
-def _is_about(state: object, model: str) -> bool:
-    return isinstance(state, (Serving, Adopted)) and state.model == model
+def _is_about(decided: Decided, model: str) -> bool:
+    state = decided.update.state
+    holds = isinstance(state, (Serving, Adopted)) or (isinstance(state, RolledBack) and decided.serves is not None)
+    return holds and state.model == model
 
 
 def changing(history: Sequence[Decided], own: str) -> list[Decided]:
@@ -175,6 +184,14 @@ def changing(history: Sequence[Decided], own: str) -> list[Decided]:
             now = then
         found.append(each)
     return found
+
+
+def tells_model_before(newest: Sequence[Decided]) -> bool:
+    """Return whether the newest decisions show, without older ones, that the last change was to another model."""
+    states = [(each.serves, _named(each.update.state)) for each in newest if each.serves is not None]
+    changes = (pair for pair in itertools.pairwise(reversed(states)) if pair[0] != pair[1])
+    now, then = next(changes, (("", None), ("", None)))
+    return now[0] != then[0]
 
 
 def model_before(history: Sequence[Decided], own: str) -> str | None:

@@ -3,39 +3,36 @@
 from __future__ import annotations
 
 import json
-import math
 import statistics
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from compared_events import DAY, HOUR, MINUTE, PARTITIONS, WAIT_MS, Drawn, comparisons, drawn, stream_file
+from compared_values import (
+    NEAR,
+    Event,
+    answers_of,
+    at_any_time,
+    brier,
+    by_river,
+    delay_of,
+    jackknife,
+    losses_apart,
+    mean,
+    model_name,
+)
 from loop_helpers import put, warmed
-from river import metrics
-from scipy import stats
 
-from consumers.referee.confidence import Boundary
 from millstream.cli import app as cli
 from millstream.topics import admin
-from schemas.comparisons import Shadow
 from schemas.topics import Names
 
 MODELS = ("main", "forest", "tree")
 EVENTS = 900
-NEAR = {"rel": 0, "abs": 1e-9}
-
-
-class Event(NamedTuple):
-    """An event that all models were asked, as the test reads it from the topics."""
-
-    shadow: Shadow
-    label: bool
-    delay_ms: int
-    came: bool
-    answers: dict[str, tuple[bool, float] | None]
 
 
 @pytest.fixture(scope="module")
@@ -99,59 +96,13 @@ def asked(events: list[Drawn], models: tuple[str, ...] = MODELS) -> list[Event]:
     for each in events:
         if each.delay_ms is None and not each.timed_out:
             continue
-        shadow, outcome = each.shadow, each.shadow.outcome
-        answers: dict[str, Any] = {name(outcome.model): _answer(outcome.prediction, outcome.probabilities)}
-        for other in shadow.challengers:
-            if other.error != "no-version":
-                answers[name(other.model)] = _answer(other.prediction, other.probabilities)
         label = each.label if each.corrected is None else each.corrected
         delay = WAIT_MS if each.timed_out else each.delay_ms
         assert delay is not None
+        answers = answers_of(each.shadow)
         if set(models) <= set(answers):
-            found.append(Event(shadow, label, delay, not each.timed_out, answers))
+            found.append(Event(each.shadow, label, delay, not each.timed_out, answers))
     return sorted(found, key=lambda each: each.shadow.time + each.delay_ms)
-
-
-def name(model_id: str) -> str:
-    return "main" if model_id == "fraud" else model_id.partition(".")[2]
-
-
-def _answer(prediction: Any, probabilities: dict[str, float] | None) -> tuple[bool, float] | None:
-    return None if probabilities is None else (prediction, probabilities["true"])
-
-
-def brier(event: Event, model: str) -> float:
-    answer = event.answers[model]
-    return 1.0 if answer is None else (answer[1] - event.label) ** 2
-
-
-def by_river(events: list[Event], model: str) -> dict[str, float]:
-    several = [metrics.ROCAUC(), metrics.LogLoss(), metrics.F1(), metrics.Accuracy()]
-    for event in events:
-        answer = event.answers[model]
-        for metric in several if answer is not None else ():
-            shares = {True: answer[1], False: 1.0 - answer[1]}
-            metric.update(event.label, answer[0] if metric.requires_labels else shares)
-    return {type(each).__name__: each.get() for each in several}
-
-
-def mean(values: list[float]) -> float:
-    return math.fsum(values) / len(values)
-
-
-def jackknife(values: list[float], blocks: int) -> tuple[float, float]:
-    """Return the ends of the interval of a mean, from its definition."""
-    size = 2 ** math.ceil(math.log2(len(values) / 127))
-    assert size >= 8
-    step = math.ceil(math.ceil(len(values) / size) / 30)
-    cut = [values[at : at + size * step] for at in range(0, len(values), size * step)]
-    if len(cut[-1]) <= size * (step // 2):
-        cut[-2:] = [cut[-2] + cut[-1]]
-    assert len(cut) == blocks
-    left = [mean([each for other in cut if other is not block for each in other]) for block in cut]
-    error = math.sqrt((blocks - 1) / blocks * math.fsum((each - mean(left)) ** 2 for each in left))
-    reach = stats.t.ppf(0.975, blocks - 1) * error
-    return mean(values) - reach, mean(values) + reach
 
 
 def values(report: Any, model: str) -> dict[str, float]:
@@ -163,7 +114,7 @@ def test_metrics_and_losses_are_those_of_an_independent_computation(compare: Any
     report, paired = compare(), asked(events)
     assert (report["as_served"], report["champion"], report["measured"]) == (True, "main", len(paired))
     assert report["left_out"] == {"forest": len(asked(events, ("main", "tree"))) - len(paired)} != {"forest": 0}
-    assert report["served"] == Counter(name(each.shadow.outcome.model) for each in paired)
+    assert report["served"] == Counter(model_name(each.shadow.outcome.model) for each in paired)
     assert report["loss"] == {"name": "brier", "bound": 1.0, "level": 0.025}
     for model in MODELS:
         expected = {"loss": mean([brier(each, model) for each in paired]), **by_river(paired, model)}
@@ -180,7 +131,7 @@ def test_differences_and_their_intervals_are_those_of_an_independent_computation
     assert report["quick_within_ms"] == middle
     assert [each["of"] for each in report["pairs"]] == ["forest", "tree"]
     for pair in report["pairs"]:
-        apart = [brier(each, pair["of"]) - brier(each, "main") for each in paired]
+        apart = losses_apart(paired, pair["of"], "main")
         quick = [each for each, event in zip(apart, paired, strict=True) if event.delay_ms <= middle]
         slow = [each for each, event in zip(apart, paired, strict=True) if event.delay_ms > middle]
         low, high = jackknife(apart, report["blocks"])
@@ -191,15 +142,9 @@ def test_differences_and_their_intervals_are_those_of_an_independent_computation
 
 
 def test_bounds_at_any_time_are_those_of_the_rule(compare: Any, events: list[Drawn]) -> None:
-    paired = sorted(asked(events), key=lambda each: (each.shadow.time, each.shadow.partition, each.shadow.offset))
+    paired = asked(events)
     for pair in compare()["pairs"]:
-        apart = [brier(each, "main") - brier(each, pair["of"]) for each in paired]
-        guesses = [0.0, *(mean(apart[:number]) for number in range(1, len(apart)))]
-        variance = math.fsum((each - guess) ** 2 for each, guess in zip(apart, guesses, strict=True))
-        # 0.05 is shared by two challengers; a difference is between -1 and 1; tuned for a tenth of 1,000 labels.
-        reach = Boundary(0.05 / 2, 2.0, 100.0).height(variance) / len(apart)
-        low, high = -mean(apart) - reach, -mean(apart) + reach
-        assert pair["at_any_time"] == pytest.approx({"value": -mean(apart), "low": low, "high": high}, **NEAR)
+        assert pair["at_any_time"] == pytest.approx(at_any_time(paired, pair["of"], "main"), **NEAR)
 
 
 def test_baselines_know_the_labels_that_had_come(compare: Any, events: list[Drawn]) -> None:
@@ -224,7 +169,7 @@ def test_slices_delays_and_hours_are_those_of_an_independent_computation(compare
         for facet, value in event.shadow.slices.items():
             slices[f"{facet}: {value}"].append(event)
         hours[f"{event.shadow.time // HOUR % 24:02}:00 UTC"].append(event)
-        delays[_delay(event)].append(event)
+        delays[delay_of(event)].append(event)
     for by, expected in (("slice", slices), ("hour", hours), ("delay", delays)):
         report = compare("--by", by)
         assert {each["value"]: each["counted"] for each in report["slices"]} == {
@@ -240,14 +185,6 @@ def test_slices_delays_and_hours_are_those_of_an_independent_computation(compare
             forest = mean([brier(each, "forest") - brier(each, "main") for each in some])
             assert apart["losses"]["forest"]["value"] == pytest.approx(forest, **NEAR)
     assert len(hours) == 24
-
-
-def _delay(event: Event) -> str:
-    if not event.came:
-        return "no label in time"
-    edges = [(MINUTE, "up to 1 min"), (10 * MINUTE, "1 min to 10 min"), (HOUR, "10 min to 1 h")]
-    edges += [(6 * HOUR, "1 h to 6 h"), (DAY, "6 h to 1 d")]
-    return next(text for high, text in edges if event.delay_ms <= high)
 
 
 def test_labels_by_age_count_all_shadowed_events(compare: Any, events: list[Drawn]) -> None:

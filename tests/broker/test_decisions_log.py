@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import closing
 
 import pytest
 
 from consumers.shadow.announcements import Announcements
 from consumers.shadow.decisions_log import DecisionsLog
+from millstream.reading import decision_history
+from millstream.reading.decision_history import Decided, in_force_at, read_history, read_newest
 from millstream.topics import admin
+from millstream.versions.rollback import changing, model_before, tells_model_before
 from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.records import Output, Partition
-from schemas.model_updates import ModelUpdate, Published
+from schemas.model_updates import ModelUpdate, Published, Serving
 from schemas.topics import Names
 
 MODELS = ("fraud", "fraud.forest")
@@ -95,3 +99,44 @@ def test_whether_a_partition_goes_on_after_a_time(cluster: Cluster, compared: Na
         assert log.first_after({decisions: at, empty: 0}) == {decisions: 0, empty: None}
     finally:
         log.close()
+
+
+def decide(cluster: Cluster, names: Names, model: str) -> None:
+    state = Serving(model, 0, None, None, "ann", "why")
+    value = ModelUpdate(1, state).encode()
+    with closing(cluster.producer(acks="all")) as producer:
+        producer.send_for_offsets(
+            [Output(names.topic(kind), 0, state.key.encode(), value) for kind in ("decisions", "models")], 20
+        )
+
+
+def test_the_newest_decisions_are_found_among_announcements_from_the_end_backwards(
+    cluster: Cluster, compared: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[int] = []
+
+    def never(found: Sequence[Decided]) -> bool:
+        looked.append(len(found))
+        return False
+
+    assert read_newest(cluster, compared, never) == []
+    announce(cluster, compared, "fraud", 1)
+    assert (read_newest(cluster, compared, never), looked) == ([], []), "nobody has decided, so nothing was read"
+    served = ["fraud.forest", "fraud", "fraud.forest", "fraud"]
+    for number, model in enumerate(served):
+        decide(cluster, compared, model)
+        for examples in range(5 * number, 5 * number + 5):
+            announce(cluster, compared, "fraud.forest", examples + 2)
+    monkeypatch.setattr(decision_history, "_FIRST_BLOCK", 2)
+    monkeypatch.setattr(decision_history, "_GROWTH", 2)
+    history = read_history(cluster, compared)
+    assert [each.serves for each in history] == served
+    assert read_newest(cluster, compared, never) == history
+    assert looked == [0, 1, 2], "the last 2, 6 and 14 records, then all"
+    newest = read_newest(cluster, compared, tells_model_before)
+    assert newest == history[2:]
+    assert model_before(changing(newest, "fraud"), "fraud") == "fraud.forest"
+    for each in history:
+        for at in (each.time - 1, each.time):
+            found = read_newest(cluster, compared, lambda found, at=at: in_force_at(found, at) is not None, at)  # type: ignore[misc]
+            assert in_force_at(found, at) == in_force_at(history, at)

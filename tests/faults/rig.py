@@ -184,7 +184,8 @@ class Rig:
         """Keep the processes up, read what has come out, and note who is back at work."""
         for name, member in self.members.items():
             began = time.monotonic()
-            if member.look() and name not in self.fallen and not self.broker_is_down:
+            died = member.look() and name not in self.fallen and not self.broker_is_down
+            if died and roles.kind_of_role(member.role) in self.progress:  # a referee hardly ever writes anything
                 self.fallen[name] = Fall(began, member.role, self.mark(member.role))
         if self.publisher is not None and self.publisher.poll() not in (None, 0):
             raise AssertionError(f"the publisher ended: {self.publisher.communicate()[1]}")

@@ -8,16 +8,22 @@ from pathlib import Path
 
 import pytest
 from faults.rig import Rig
-from faults.shadow_oracle import insist, insist_on_comparisons
+from faults.shadow_oracle import insist, insist_on_comparisons, shadows
+from faults.test_broker_outages import assert_alone_with_its_new_session
 from faults.test_killed_roles import LOCAL, TRANSACTIONS, deaths
 from faults.verdict import due
 from kafka import TopicPartition
 from raw_kafka import raw_admin
+from system.oracle import read_all
 
+from millstream.embedded_kafka.broker import EmbeddedBroker
 from millstream.processes.fork_server import ForkServer
+from schemas.model_updates import Promoted, read_model_update
 
 MODELS = 3
 STREAM = Path(__file__).with_name("compared.py")
+WITH_A_RULE = Path(__file__).with_name("promoted.py")
+OUTAGES = (1, 4, 10, 25)
 
 
 @pytest.fixture
@@ -36,14 +42,30 @@ def start_loop(rig: Rig) -> None:
         rig.start(role)
 
 
-def finish(rig: Rig) -> tuple[int, int]:
+def finish(rig: Rig, models: int = MODELS) -> tuple[int, int]:
     """End the publisher, wait until all is compared, and judge; return the numbers of shadows and comparisons."""
     rig.end_publishing()
     labelled = due(rig.stream)
     rig.until(lambda: rig.counted["examples"] >= len(labelled), f"{len(labelled)} examples")
     for role in ("shadow", "judge"):
         rig.until(lambda role=role: lag(rig, role) == 0, f"the {role} to have read all")
-    return insist(rig.stream, models=MODELS), insist_on_comparisons(rig.stream, labelled)
+    return insist(rig.stream, models=models), insist_on_comparisons(rig.stream, labelled)
+
+
+def promotions(rig: Rig, kind: str = "decisions") -> list[Promoted]:
+    """Return the promotions that were decided by the rule or the guard."""
+    records = read_all(rig.stream.bootstrap, rig.names.topic(kind))
+    states = [read_model_update(record.value).state for record in records]
+    return [state for state in states if isinstance(state, Promoted)]
+
+
+def insist_on_one_promotion(rig: Rig) -> None:
+    """Fail unless the rule has decided once, all of it, and the promoted model has answered since."""
+    [decision] = promotions(rig)
+    assert promotions(rig, "models") == [decision]
+    assert (decision.by, decision.model, decision.before) == ("rule", "promoted.line", "promoted")
+    served = [shadow.outcome.model for _, shadow in sorted(shadows(rig.stream), key=lambda each: each[1].time)]
+    assert {*served[-20:]} == {"promoted.line"}
 
 
 def lag(rig: Rig, role: str) -> int:
@@ -113,3 +135,62 @@ def test_a_shadow_role_that_lags_answers_with_what_was_known_then(compared: Rig)
     member.start()
     shadows, _ = finish(compared)
     assert shadows >= 60
+
+
+def start_all_with_a_rule(rig: Rig, *deaths_of_the_referee: str) -> None:
+    for role in ("predictor", "joiner", "learner", "learner.line", "shadow", "judge"):
+        rig.start(role)
+    rig.start("referee", "0", *deaths_of_the_referee)
+
+
+@pytest.mark.full
+def test_a_referee_killed_at_every_place_that_could_be_torn_decides_once(
+    bootstrap: str,
+    prefix: str,
+    tmp_path: Path,
+    fork_server: ForkServer,
+    rng: random.Random,
+    rounds: Callable[[int, int], int],
+    rate: float,
+) -> None:
+    # It sends something only where it decides: it dies there first, and the process after these makes the decision.
+    sends = [place for place in TRANSACTIONS if "send" in place]
+    plan = [f"{place}=kill@1" for place in sends]
+    plan += deaths({place: (1, 3) for place in TRANSACTIONS if place not in sends}, rng, rounds(1, 10))
+    with Rig(bootstrap, prefix, tmp_path, fork_server, ref=WITH_A_RULE, rate=rate) as rig:
+        start_all_with_a_rule(rig, *plan)
+        rig.publish()
+        referee = rig.members["referee-0"]
+        rig.until(lambda: len(referee.ends) == len(plan), f"the referee to die {len(plan)} times", 60 * len(plan))
+        rig.until(lambda: promotions(rig), "the decision")
+        rig.recover()
+        rig.work(2)
+        finish(rig, models=2)
+        insist_on_one_promotion(rig)
+
+
+@pytest.mark.full
+def test_outages_of_the_broker_repeat_and_lose_no_comparison_and_one_decision_is_made(
+    prefix: str,
+    tmp_path: Path,
+    fork_server: ForkServer,
+    rng: random.Random,
+    rounds: Callable[[int, int], int],
+    rate: float,
+) -> None:
+    broker = EmbeddedBroker(tmp_path / "broker", port=0)
+    broker.start(timeout=120)
+    try:
+        with Rig(broker.status().bootstrap, prefix, tmp_path, fork_server, ref=WITH_A_RULE, rate=rate) as rig:
+            start_all_with_a_rule(rig)
+            rig.publish()
+            for number in range(rounds(1, 8)):
+                rig.outage(broker, rng.choice(OUTAGES) if number else OUTAGES[0])
+                rig.await_progress("shadow", "judge")
+                assert_alone_with_its_new_session(tmp_path / "broker" / "logs" / "server.log")
+            rig.until(lambda: promotions(rig), "the decision")
+            rig.work(2)
+            finish(rig, models=2)
+            insist_on_one_promotion(rig)
+    finally:
+        broker.stop()

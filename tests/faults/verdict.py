@@ -95,13 +95,13 @@ def _out_of_order(places: list[list[int]]) -> list[str]:
 
 
 def announcements_that_go_back(stream: Stream) -> list[str]:
-    """The versions announced never get older, and each is in the store as it was announced."""
+    """The announced versions of the stream's own model never get older, and are in the store as they were announced."""
     store = open_store(stream.models, stream.home / "keys", sign=False)
     there = {(version.epoch, version.examples): version for version in store.versions(stream.names.stream)}
     found, last = [], (0, -1)
     for record in read_all(stream.bootstrap, stream.names.topic("models")):
         state = read_model_update(record.value).state if record.value else None
-        if not isinstance(state, Published):
+        if not isinstance(state, Published) or state.model != stream.names.stream:
             continue
         version = (state.epoch, state.examples)
         if version < last:

@@ -139,7 +139,7 @@ class Site:
         decisions = MemoryDecisions(self.log)
         loader = VersionLoader(self.store, "regression", lambda manifest: RunWith.own(_DEFINITION))
         versions = ChallengerVersions(Announcements(decisions, MODELS), loader, self.said.append)
-        settings = ShadowSettings(NAMES, MODELS, PARTITIONS, **self.settings)
+        settings = ShadowSettings(NAMES, **{"models": MODELS, "spread": PARTITIONS, **self.settings})
         return Shadows(settings, versions, decisions, self.said.append, memory)
 
     def drain(self, crash: Any = lambda place: False, take: int = 3) -> Shadows:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
+import sys
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from simulation.log import Crash, SimulatedLoop
 from simulation.seeds import seeds
@@ -13,12 +17,14 @@ from simulation.shadowing import GROUP, MODELS, NAMES, PARTITIONS, TICK, Site
 from consumers.loop.last_offsets_file import TopicMemory
 from consumers.loop.log_faults import LogRefused, short_ids
 from consumers.model import version_loader
+from consumers.predictor.model_process import VersionProcess
 from consumers.shadow.offset_metadata import ShadowMetadata
 from model_store import StoreUnavailable, VersionId
 from model_store.object_keys import version_place
 from runtime.exits import Doubt
 from runtime.kafka_client.records import Output, Partition
 from schemas.alerts import read_alert
+from schemas.comparisons import MODEL_FAILED
 from schemas.contract import Contract, Feature
 from schemas.topics import partition_of
 
@@ -112,6 +118,18 @@ def test_a_process_that_starts_far_behind_finds_what_compaction_left_of_the_mode
     site.drain()
     assert site.answers()["behind"]["sim.forest"].examples == 1
     assert site.answers()["behind"]["sim.line"].examples == 1
+
+
+def test_a_model_that_left_the_file_is_counted_no_longer_and_a_new_one_is_there_at_once() -> None:
+    site = Site()
+    site.announce("sim.forest", 1)
+    site.log.now += 1
+    site.predict("a")
+    site.drain()
+    assert told(site, "a").models == {"sim.forest": (1, 0), "sim.line": (0, 1)}
+    site.settings["models"] = ("sim", "sim.line", "sim.new")
+    site.drain()
+    assert told(site, "a").models == {"sim.line": (0, 1), "sim.new": (0, 0)}
 
 
 def test_a_pruned_version_is_replaced_by_the_newest_older_one_and_its_age_is_told() -> None:
@@ -224,7 +242,71 @@ def test_a_poisoned_challenger_harms_no_other(bad: str, monkeypatch: pytest.Monk
     assert (answers["sim.line"].error, answers["sim.line"].prediction) == (None, 7.0)
     note = told(site, "a")
     assert note.models == {"sim.forest": (0, 1), "sim.line": (1, 0)}
+    assert [*note.models] == [model for model in MODELS if model != "sim"]
     role.close()
+
+
+MORTAL = """
+import os, pathlib, struct, sys
+import msgspec
+def frame():
+    return msgspec.msgpack.decode(sys.stdin.buffer.read(*struct.unpack(">I", sys.stdin.buffer.read(4))))
+def say(answers):
+    data = msgspec.msgpack.encode(answers)
+    sys.stdout.buffer.write(struct.pack(">I", len(data)) + data)
+    sys.stdout.buffer.flush()
+killed = pathlib.Path(frame()["killed"])
+say([[None]])
+while True:
+    answers = []
+    for features in frame():
+        if features["x"] == 666 or (features["x"] == 13 and not killed.exists()):
+            killed.touch()
+            os.kill(os.getpid(), 9)
+        answers.append([features["x"]])
+    say(answers)
+"""
+"""Process of a version that answers with x; 13 kills it the first time, 666 each time."""
+
+
+@pytest.mark.parametrize(
+    ("events", "failed", "starts"),
+    [
+        ({"a": 1.0, "b": 13.0, "c": 2.0}, set(), 2),
+        ({"a": 1.0, "b": 666.0, "c": 2.0}, {"b"}, 5),
+        ({str(number): 666.0 for number in range(6)}, set("012345"), 11),
+    ],
+    ids=["killed", "a deadly event", "only deadly events"],
+)
+def test_a_process_that_dies_is_started_and_asked_again_and_is_no_failure_of_the_model(
+    events: dict[str, float], failed: set[str], starts: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    site, started = Site(), []
+    site.announce("sim.forest", 5)
+    site.announce("sim.line", 7)
+    load = version_loader.VersionLoader.load
+
+    def apart(loader: Any, manifest: Any, *more: Any) -> Any:
+        if manifest.version.model != "sim.forest":
+            return load(loader, manifest, *more)
+        request = msgspec.msgpack.encode({"killed": str(tmp_path / "killed")})
+        started.append(VersionProcess([sys.executable, "-c", MORTAL], os.environ, request, 60))
+        return version_loader.LoadedModel(started[-1], apart=True)
+
+    monkeypatch.setattr(version_loader.VersionLoader, "load", apart)
+    site.log.now += 1
+    for event_id, x in events.items():
+        site.predict(event_id, features={"x": x})
+    site.drain(take=10).close()
+    answers = site.answers()
+    assert {event_id for event_id, each in answers.items() if each["sim.forest"].error == MODEL_FAILED} == failed
+    assert {event_id: each["sim.forest"].prediction for event_id, each in answers.items()} == {
+        event_id: None if event_id in failed else x for event_id, x in events.items()
+    }
+    assert all((each["sim.line"].error, each["sim.line"].prediction) == (None, 7.0) for each in answers.values())
+    assert len(started) == starts
+    assert site.said.count("the process of a version of forest has ended: it is started and asked again") > 0
+    started[-1].close()
 
 
 def told(site: Site, event_id: str) -> ShadowMetadata:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import csv
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import command_server
 import pytest
 from river import datasets
 from system.commands import millstream, running, told, traced, until_served
@@ -111,6 +110,9 @@ def test_each_model_learns_the_log_and_what_serves_is_promoted_and_rolled_back(s
         until_served(stream, f"few:1/{FIRST}")
         millstream(stream, "models", "unpin", ref)
         until_served(stream, f"few:1/{ALL}")
+        assert told(stream, "models", "show", ref)["version"] == f"few:1/{ALL}"
+        assert told(stream, "models", "show", "several", "tree")["version"] == f"tree:1/{ALL}"
+        assert told(stream, "models", "verify", ref)["version"] == f"few:1/{ALL}"
 
     assert "has no model 'oak'; its models are main, tree, few" in millstream(
         stream, "models", "promote", ref, "oak", code=2
@@ -132,13 +134,6 @@ def assert_a_lost_model_is_said(stream: Stream) -> None:
 
 
 def check(stream: Stream, code: int) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "millstream", "check", stream.ref],
-        env=stream.environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = command_server.run("check", stream.ref, env=stream.environment())
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout

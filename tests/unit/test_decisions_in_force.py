@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import random
 
 import pytest
 
 from consumers.model.models_topic_state import Known, UnusableRecord
 from consumers.predictor.model_feed import PauseSwitch
 from millstream.reading.decision_history import decisions_in, in_force_at, row
-from millstream.versions.rollback import changing, model_before
+from millstream.versions.rollback import changing, model_before, tells_model_before
 from model_store import VersionId
 from runtime.kafka_client.records import PlainRecord, Record
 from schemas.model_updates import Adopted, Decision, Learning, ModelUpdate, Promoted, Serving, decision_hash
@@ -144,3 +145,36 @@ def test_a_decision_that_changes_nothing_has_nothing_to_roll_back() -> None:
     told = decisions_in(history_of(main, promoted, tree, tree, paused, pin, pin, tree))
     kept = [each.update for each in changing(told, OWN)]
     assert kept == [promoted, paused, pin, tree]
+
+
+def drawn(draws: random.Random, length: int) -> list[ModelUpdate]:
+    """Return decisions of people and of the rule, some of which came too late or change nothing."""
+    found: list[ModelUpdate] = []
+    for at in range(length):
+        people = [None, *(each for each in found if isinstance(each.state, Serving))][-2:]
+        model = draws.choice([OWN, "fraud.tree", "fraud.few"])
+        pinned = draws.choice([(None, None), (1, 20), (1, 30)])
+        found.append(draws.choice([person(model, *pinned, at=at), rule(model, draws.choice(people), at=at)]))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_newest_decisions_tell_the_same_as_all_or_that_they_do_not_tell(seed: int) -> None:
+    draws = random.Random(seed)
+    updates = drawn(draws, 12)
+    records = history_of(*updates)
+    whole = decisions_in(records)
+    back = model_before(changing(whole, OWN), OWN)
+    for begin in range(1, len(records)):
+        newest = decisions_in(records[begin:], whole=False)
+        assert newest == whole[len(whole) - len(newest) :], "what holds is known without older decisions"
+        if tells_model_before(newest):
+            assert model_before(changing(newest, OWN), OWN) == back
+
+
+def test_two_decisions_tell_what_served_before_unless_only_the_version_changed() -> None:
+    main, tree = person(OWN, at=1), person("fraud.tree", at=2)
+    late, pin = rule("fraud.few", main, at=3), person("fraud.tree", 1, 20, at=4)
+    assert tells_model_before(decisions_in(history_of(main, tree, late, tree), whole=False))
+    assert not tells_model_before(decisions_in(history_of(tree, late), whole=False))
+    assert not tells_model_before(decisions_in(history_of(main, tree, pin), whole=False))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import runpy
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +22,13 @@ PACKAGES = ("runtime", "schemas", "model_store", "producers", "consumers", "serv
 def test_a_page_is_what_the_code_says(name: str) -> None:
     written = (ROOT / "docs" / "reference" / name).read_text(encoding="utf-8")
     assert PAGES[name]() == written, "run `make docs` and commit what it writes"
+
+
+def test_commands_are_the_same_however_python_was_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = SimpleNamespace(name="pytest.__main__", origin=sys.argv[0])  # as with `python -m pytest`
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", spec)
+    page = PAGES["commands.md"]()
+    assert page == (ROOT / "docs" / "reference" / "commands.md").read_text(encoding="utf-8")
 
 
 def test_every_variable_that_the_code_names_is_on_the_page() -> None:

@@ -42,49 +42,49 @@ OF_SCHEMAS = ("schemas/codec.py", "schemas/comparisons.py", "schemas/events.py")
 WATCHED = Names("fraud", public=True)
 """A stream that asks for the role that is added; by what a stream asks is each role's own business."""
 PLAIN = Names("fraud")
-MONITOR = Role(
-    "monitor",
+AUDITOR = Role(
+    "auditor",
     stops=25,
     reads=("predictions",),
     follows=("models",),
     writes=("alerts",),
     asked_for=lambda names: names.public,
-    onward="`millstream monitor {stream} --new-epoch fresh` goes on",
+    onward="`millstream auditor {stream} --new-epoch fresh` goes on",
 )
 
 
 @pytest.fixture
-def _monitor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(roles, "TABLE", (*roles.TABLE, MONITOR))
+def _auditor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(roles, "TABLE", (*roles.TABLE, AUDITOR))
 
 
-@pytest.mark.usefixtures("_monitor")
+@pytest.mark.usefixtures("_auditor")
 def test_a_role_that_is_added_has_its_rights_and_others_see_where_it_stands() -> None:
-    assert "monitor" in principals()
-    found = rights(WATCHED, "monitor")
+    assert "auditor" in principals()
+    found = rights(WATCHED, "auditor")
     assert {each.name for each in found if each.operation == "Read"} == {
         "fraud.predictions",
         "fraud.models",
-        "fraud.monitor",
+        "fraud.auditor",
     }
     assert {each.name for each in found if (each.resource, each.operation) == ("topic", "Write")} == {"fraud.alerts"}
-    assert Right("transactional-id", "fraud.monitor-", "Write", prefixed=True) in found
-    assert Right("group", "fraud.monitor", "Describe") in rights(WATCHED, "operator")
+    assert Right("transactional-id", "fraud.auditor-", "Write", prefixed=True) in found
+    assert Right("group", "fraud.auditor", "Describe") in rights(WATCHED, "operator")
 
 
-@pytest.mark.usefixtures("_monitor")
+@pytest.mark.usefixtures("_auditor")
 def test_it_is_a_stage_in_the_status_with_its_lag() -> None:
-    now = replace(_done(), asked_for=("monitor",))
-    [stage] = [stage for stage in report(now, "fraud", "b:1", _DISK).stages if stage.role == "monitor"]
+    now = replace(_done(), asked_for=("auditor",))
+    [stage] = [stage for stage in report(now, "fraud", "b:1", _DISK).stages if stage.role == "auditor"]
     assert (stage.processes, stage.lag) == (0, 48)
-    assert "no monitor is running" in report(now, "fraud", "b:1", _DISK).alerts
+    assert "no auditor is running" in report(now, "fraud", "b:1", _DISK).alerts
 
 
-@pytest.mark.usefixtures("_monitor")
+@pytest.mark.usefixtures("_auditor")
 def test_it_is_started_and_ended_in_its_turn() -> None:
     started = children("fraud.py", WATCHED, 2)
-    assert [child.name for child in started] == ["predictor-0", "predictor-1", "joiner-0", "learner-0", "monitor-0"]
-    assert started[-1].command == (*interpreter(), "monitor", "fraud.py", "--instance", "0")
+    assert [child.name for child in started] == ["predictor-0", "predictor-1", "joiner-0", "learner-0", "auditor-0"]
+    assert started[-1].command == (*interpreter(), "auditor", "fraud.py", "--instance", "0")
     waits = "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(print('bye') or 0)); print('up'); "
     said: list[str] = []
     supervisor = Supervisor(
@@ -96,21 +96,21 @@ def test_it_is_started_and_ended_in_its_turn() -> None:
     until(lambda: sum(line.endswith("| up") for line in said) == len(started), supervisor)
     supervisor.stop()
     ended = [line.split("-")[0] for line in said if line.endswith("| bye")]
-    assert ended == ["predictor", "predictor", "monitor", "joiner", "learner"]
+    assert ended == ["predictor", "predictor", "auditor", "joiner", "learner"]
 
 
-@pytest.mark.usefixtures("_monitor")
+@pytest.mark.usefixtures("_auditor")
 def test_it_has_the_metrics_of_every_role_and_none_of_anothers(tmp_path: Path) -> None:
     meter = RoleMeter(Ends(tmp_path / "ends.json"))
     place = Partition("fraud.predictions", 0)
     meter.assigned([place])
     meter.lag({place: 7})
-    meter.committed([], {place: CommittedOffset(1, kind_of("monitor")().encode())}, 0.01)
+    meter.committed([], {place: CommittedOffset(1, kind_of("auditor")().encode())}, 0.01)
     registry = CollectorRegistry()
-    registry.register(RoleCollector(meter, "fraud", "monitor", "fraud.monitor-0"))
+    registry.register(RoleCollector(meter, "fraud", "auditor", "fraud.auditor-0"))
     told = {family.name: family for family in registry.collect()}
-    assert _values(told["millstream_lag_records"]) == [("monitor", 7.0)]
-    assert _values(told["millstream_transactions_committed"]) == [("monitor", 1.0)]
+    assert _values(told["millstream_lag_records"]) == [("auditor", 7.0)]
+    assert _values(told["millstream_transactions_committed"]) == [("auditor", 1.0)]
     for name in ("millstream_version_swaps", "millstream_examples_joined", "millstream_checkpoints"):
         assert _values(told[name]) == []
 
@@ -119,19 +119,19 @@ def _values(family: Metric) -> list[tuple[str, float]]:
     return [(sample.labels["role"], sample.value) for sample in family.samples if not sample.name.endswith("_created")]
 
 
-@pytest.mark.usefixtures("_monitor")
+@pytest.mark.usefixtures("_auditor")
 def test_the_reference_of_topics_and_what_is_said_of_a_changed_log_have_it() -> None:
     [row] = [line for line in PAGES["topics.md"]().splitlines() if line.startswith("| `STREAM.predictions`")]
-    assert "monitor" in row.split("|")[6]
-    assert way("monitor", "fraud") == "`millstream monitor fraud --new-epoch fresh` goes on"
-    assert alert_name("monitor", "fraud.predictions", 0) == "monitor.predictions-0.log"
+    assert "auditor" in row.split("|")[6]
+    assert way("auditor", "fraud") == "`millstream auditor fraud --new-epoch fresh` goes on"
+    assert alert_name("auditor", "fraud.predictions", 0) == "auditor.predictions-0.log"
 
 
-@pytest.mark.usefixtures("_monitor")
+@pytest.mark.usefixtures("_auditor")
 def test_a_stream_that_does_not_ask_for_an_optional_role_has_none_of_it() -> None:
-    assert rights(PLAIN, "monitor") == []
-    assert "monitor" not in [child.role for child in children("fraud.py", PLAIN, 1)]
-    assert "monitor" not in [stage.role for stage in report(_done(), "fraud", "b:1", _DISK).stages]
+    assert rights(PLAIN, "auditor") == []
+    assert "auditor" not in [child.role for child in children("fraud.py", PLAIN, 1)]
+    assert "auditor" not in [stage.role for stage in report(_done(), "fraud", "b:1", _DISK).stages]
     assert [role.name for role in roles.of_stream(PLAIN)] == ["predictor", "joiner", "learner"]
 
 

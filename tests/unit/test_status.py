@@ -94,6 +94,36 @@ def test_what_serves_is_the_newest_swap() -> None:
     assert model.metrics["ROCAUC"] == 0.123456789012345
 
 
+def test_facts_of_a_model_are_those_of_the_model_that_serves() -> None:
+    own = LearnerMetadata("1/30", learned=30, model_bytes=1_000, full=True)
+    forest = LearnerMetadata("forest:1/20", learned=20, model_bytes=5_000_000)
+    several = replace(
+        _done(),
+        every=(*_done().every, "learner.forest"),
+        committed={
+            **_done().committed,
+            "learner": {("examples", 0): Commit(30, own)},
+            "learner.forest": {("examples", 0): Commit(20, forest)},
+        },
+        published=ModelUpdate(9_900, Published("s.forest", 0, 1, 20, "id", 44, "00", 1, 2, {"ROCAUC": 0.9})),
+        learning_of={"s.forest": ModelUpdate(2, Learning(0, paused=True, by="ann", why="", model="s.forest"))},
+    )
+    main, other = served(replace(several, serves="s")), served(replace(several, serves="s.forest"))
+    assert (main.model_bytes, main.full, main.paused) == (1_000, True, False)
+    assert (other.model_bytes, other.full, other.paused) == (5_000_000, False, True)
+    found = report(replace(several, serves="s.forest"), "s", "b:1", _DISK)
+    assert [each for each in found.alerts if "paused" in each] == [
+        "learning of forest is paused: `millstream resume s --model forest` restarts it"
+    ]
+
+
+def test_a_pause_of_the_stream_s_own_model_is_told_whichever_serves() -> None:
+    paused = ModelUpdate(2, Learning(0, paused=True, by="ann", why="odd labels"))
+    found = report(replace(_done(), learning=paused, serves="s.forest"), "s", "b:1", _DISK)
+    assert not found.model.paused
+    assert "learning is paused by ann (odd labels): `millstream resume s` restarts it" in found.alerts
+
+
 def test_a_model_that_is_full_is_seen_with_its_size_and_keeps_no_run_waiting() -> None:
     note = LearnerMetadata("1/30", learned=30, model_bytes=12_000_000, full=True)
     snapshot = replace(_done(), committed={**_done().committed, "learner": {("examples", 0): Commit(30, note)}})

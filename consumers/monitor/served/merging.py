@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from consumers.monitor.served.groups import Group, Sums, decoded, encoded, labelled_group, labelled_in, together
 from schemas.profiles import ServedGroup
 
 
@@ -15,10 +17,12 @@ def merge_served(several: Iterable[Sequence[ServedGroup]], span: int) -> list[Se
     span
         Length of the merged window (ms).
     """
-    found: dict[tuple[tuple[str, str], ...], ServedGroup] = {}
+    found: dict[Group, list[Sums]] = {}
+    predicted: Counter[int] = Counter()
     for groups in several:
-        for each in groups:
-            key = tuple(sorted(each.by.items()))
-            before = found.get(key)
-            found[key] = each if before is None else ServedGroup(each.by, each.labels + before.labels, {})
-    return list(found.values())
+        for group, sums in decoded(groups).items():
+            found.setdefault(group, []).append(sums)
+        for time, count in labelled_in(groups).items():
+            predicted[time // span * span] += count
+    merged = encoded({group: together(sums) for group, sums in sorted(found.items())})
+    return [*merged, labelled_group(predicted)] if predicted else merged

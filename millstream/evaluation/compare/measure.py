@@ -25,7 +25,7 @@ from millstream.evaluation.compare.facets import Facet, Labelled
 from millstream.evaluation.compare.log import Arrived, ComparisonLog, Progress
 from millstream.evaluation.rows import Refusals
 from millstream.evaluation.sliced import Sliced
-from schemas.comparisons import Comparison, Shadow
+from schemas.comparisons import Comparison, Shadow, is_unready
 from schemas.events import LabelValue, Scalar
 from schemas.model_names import name_of
 from schemas.target import Target, TargetError, class_key
@@ -209,9 +209,11 @@ class Pass:
         """Return the answers of the models that were asked, by name."""
         outcome = shadow.outcome
         served = Given(outcome.prediction, outcome.probabilities, outcome.error is not None, -1)
-        answers = {SERVED: served, name_of(outcome.model): served}
+        answers = {SERVED: served}
+        if not is_unready(outcome):
+            answers[name_of(outcome.model)] = served
         for each in shadow.challengers:
-            if each.epoch >= 0:  # else it had no version yet
+            if each.epoch >= 0 and not is_unready(each):  # else it could not answer yet
                 given = Given(each.prediction, each.probabilities, each.error is not None, each.age_ms)
                 answers[name_of(each.model)] = given
         return answers

@@ -125,4 +125,16 @@ METRICS: Final[dict[str, Metric]] = {
     ),
     "millstream_contest_waiting": Metric("gauge", "Labels that have not settled."),
     "millstream_promotions_total": Metric("counter", "Decisions on the serving model, by rule or guard.", ("by",)),
+    # monitor
+    "millstream_windows_total": Metric("counter", "Windows that were written.", ("topic", "partition")),
+    "millstream_watched_events_total": Metric(
+        "counter", "Events in windows that were written.", ("topic", "partition")
+    ),
+    "millstream_unwatched_records_total": Metric(
+        "counter", "Records in such windows that could not be decoded.", ("topic", "partition")
+    ),
+    "millstream_window_timestamp_seconds": Metric(
+        "gauge", "Time of the last record in the newest window that was written.", ("topic", "partition")
+    ),
+    "millstream_findings": Metric("gauge", "Findings of drift that have not ended."),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import metadata
 from typing import Final, TypeVar
 
@@ -22,9 +22,22 @@ from consumers.judge.offset_metadata import JudgeMetadata
 from consumers.learner.offset_metadata import LearnerMetadata
 from consumers.loop.offset_metadata import OffsetMetadata
 from consumers.model.quality import quality
+from consumers.monitor.offset_metadata import MonitorMetadata
 from consumers.predictor.offset_metadata import PredictorMetadata
 from consumers.referee.offset_metadata import RefereeMetadata
-from consumers.roles import CONSOLE, IMPORTER, JOINER, JUDGE, LEARNER, PREDICTOR, REFEREE, SERVER, SHADOW, kind_of_role
+from consumers.roles import (
+    CONSOLE,
+    IMPORTER,
+    JOINER,
+    JUDGE,
+    LEARNER,
+    MONITOR,
+    PREDICTOR,
+    REFEREE,
+    SERVER,
+    SHADOW,
+    kind_of_role,
+)
 from consumers.shadow.offset_metadata import ShadowMetadata, model_counts
 from millstream.observability.prometheus.catalog import METRICS
 from millstream.observability.prometheus.histogram import Histogram
@@ -32,6 +45,7 @@ from millstream.observability.prometheus.role_metrics import RoleMeter
 from runtime.kafka_client.library_names import DEFAULT as DEFAULT_CLIENT
 from runtime.kafka_client.library_names import version_of
 from runtime.kafka_client.records import Partition
+from schemas.topics import PROFILES
 
 LABEL_STATES: Final = (
     "joined", "duplicate", "correction", "contradicting", "late", "unknown", "refused", "forwarded",
@@ -119,6 +133,7 @@ class RoleCollector(Collector):
             SHADOW: self._of_a_shadow,
             JUDGE: self._of_a_judge,
             REFEREE: self._of_a_referee,
+            MONITOR: self._of_a_monitor,
         }
         if found := more.get(kind_of_role(self._of[1])):
             yield from found()
@@ -229,6 +244,20 @@ class RoleCollector(Collector):
         )
         yield "millstream_contest_waiting", _one(told.waiting)
         yield "millstream_promotions_total", [(("rule",), float(told.promoted)), (("guard",), float(told.returned))]
+
+    def _of_a_monitor(self) -> Iterator[tuple[str, list[Sample]]]:
+        told = {(self._meter.kind(at.topic), at.partition): note for at, note in self._beside(MonitorMetadata).items()}
+        judged = told.pop((PROFILES, 0), None)
+
+        def each(read: Callable[[MonitorMetadata], float]) -> list[Sample]:
+            return [((kind, str(number)), float(read(note))) for (kind, number), note in told.items()]
+
+        yield "millstream_windows_total", each(lambda note: note.windows)
+        yield "millstream_watched_events_total", each(lambda note: note.events)
+        yield "millstream_unwatched_records_total", each(lambda note: note.unreadable)
+        written = [sample for sample in each(lambda note: note.last / 1000) if sample[1]]
+        yield "millstream_window_timestamp_seconds", written
+        yield "millstream_findings", _one(None if judged is None else judged.finding)
 
     def _of_a_learner(self) -> Iterator[tuple[str, list[Sample]]]:
         yield "millstream_checkpoints_total", _one(self._meter.counts["checkpoints"])

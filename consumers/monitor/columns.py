@@ -1,0 +1,123 @@
+"""From records to the columns of a window: what is watched of a prediction, an example, and a downstream record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from consumers.monitor.windows import UNREADABLE
+from schemas.codec import CodecError
+from schemas.events import Example, FeatureValue, LabelValue, Outcome, Prediction, read_example, read_prediction
+from schemas.profiles import ANSWER, LABEL, LOOP, METRIC
+
+if TYPE_CHECKING:
+    from consumers.monitor.windows import OpenWindow
+    from runtime.kafka_client.records import Record
+
+T = TypeVar("T")
+PREDICTION: Final = f"{ANSWER}:prediction"
+SCORE: Final = f"{ANSWER}:score"
+LABEL_VALUE: Final = f"{LABEL}:value"
+LATENCY: Final = f"{LOOP}:latency_ms"
+LABEL_DELAY: Final = f"{LOOP}:label_delay_ms"
+VERSION: Final = f"{LOOP}:version"
+_TRUE: Final = "true"
+
+
+def decoded(
+    records: Sequence[Record], read: Callable[[bytes], T], into: OpenWindow
+) -> tuple[Sequence[Record], list[T]]:
+    """Return the records that could be decoded, and what is in them; count the others as errors of the window."""
+    try:
+        return records, [read(record.value or b"") for record in records]
+    except CodecError:
+        pass
+    good: list[Record] = []
+    values: list[T] = []
+    for record in records:
+        try:
+            values.append(read(record.value or b""))
+        except CodecError:
+            into.errors[UNREADABLE] += 1
+        else:
+            good.append(record)
+    return good, values
+
+
+class PredictionReader:
+    """Adds whole predictions: their features, their answers, and how the loop answered."""
+
+    def add(self, records: Sequence[Record], into: OpenWindow) -> None:
+        read, predictions = decoded(records, read_prediction, into)
+        into.events += len(predictions)
+        into.profiles.add_features([each.event.features for each in predictions])
+        outcomes = [each.outcome for each in predictions]
+        for outcome in outcomes:
+            if outcome.error is not None:
+                into.errors[outcome.error.code] += 1
+        into.profiles.add(PREDICTION, [_single(each.prediction) for each in outcomes])
+        into.profiles.add(SCORE, [_score(each) for each in outcomes])
+        into.profiles.add(VERSION, [None if each.epoch < 0 else f"{each.model}:{each.epoch}" for each in outcomes])
+        into.profiles.add(LATENCY, [_latency(*each) for each in zip(read, predictions, strict=True)])
+
+
+def _single(value: LabelValue | None) -> FeatureValue:
+    """Return an answer or a label; no task has one of several values."""
+    return None if isinstance(value, dict) else value
+
+
+def _score(outcome: Outcome) -> float | None:
+    """Return the probability of true, or else that of the most probable class."""
+    shares = outcome.probabilities
+    if not shares:
+        return None
+    return shares[_TRUE] if _TRUE in shares else max(shares.values())
+
+
+def _latency(record: Record, prediction: Prediction) -> int | None:
+    """Return the time (ms) from the event to its answer on the log, if the event has a time."""
+    return record.timestamp - prediction.event.event_time if prediction.event.event_time > 0 else None
+
+
+class ExampleReader:
+    """Adds examples: the labels of served answers, and the sums of their metrics."""
+
+    def add(self, records: Sequence[Record], into: OpenWindow) -> None:
+        read, examples = decoded(records, read_example, into)
+        into.events += len(examples)
+        into.profiles.add(LABEL_VALUE, [_label(each) for each in examples])
+        into.profiles.add(LABEL_DELAY, [_delay(each) for each in examples])
+        if into.served is not None:
+            into.served.add(examples, [record.timestamp for record in read])
+
+
+def _label(example: Example) -> FeatureValue:
+    """Return the label of a served answer: neither a correction nor uploaded history says how labels are now."""
+    if example.label is None or example.joined is None or example.label.kind == "correction":
+        return None
+    return _single(example.label.value)
+
+
+def _delay(example: Example) -> int | None:
+    """Return the time (ms) from a prediction to its label, by the broker."""
+    joined = example.joined
+    return None if joined is None or joined.label_time < 0 else joined.label_time - joined.prediction_time
+
+
+class MetricReader:
+    """Adds records of a downstream topic.
+
+    Parameters
+    ----------
+    read
+        Returns the numbers of a record, by name. Raises CodecError if it cannot be decoded.
+    """
+
+    def __init__(self, read: Callable[[bytes], Mapping[str, float]]) -> None:
+        self._read = read
+
+    def add(self, records: Sequence[Record], into: OpenWindow) -> None:
+        _, rows = decoded(records, self._read, into)
+        into.events += len(rows)
+        for name in sorted({name for row in rows for name in row}):
+            into.profiles.add(f"{METRIC}:{name}", [row.get(name) for row in rows])

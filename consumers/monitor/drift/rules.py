@@ -1,0 +1,69 @@
+"""Rules of judging drift: the reference, the budget of false alarms, the detectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Protocol, TypeAlias
+
+from schemas.profiles import DAY_MS, Window
+
+ERROR: Final = "error"
+"""Subject of a detector that is fed with the error of served answers."""
+
+
+class Detector(Protocol):
+    """Detector of River: takes one number at a time."""
+
+    @property
+    def drift_detected(self) -> bool:
+        """Return whether the last number showed a drift."""
+        ...
+
+    def update(self, x: float) -> object:
+        """Take the next number."""
+        ...
+
+
+@dataclass(frozen=True)
+class Trailing:
+    """Reference that is the time before what is judged."""
+
+    span_ms: int = 7 * DAY_MS
+
+
+@dataclass(frozen=True)
+class Between:
+    """Reference that is a fixed range of the broker's time (ms); `name` is what the user called it."""
+
+    since_ms: int
+    until_ms: int
+    name: str = ""
+
+
+Reference: TypeAlias = Trailing | Between
+
+
+@dataclass(frozen=True)
+class DriftRules:
+    """Rules by which windows are judged.
+
+    Attributes
+    ----------
+    window_ms
+        Length of the shortest buckets.
+    alarms_per_ms
+        Budget: number of false findings that the whole stream may have, per millisecond.
+    reference
+        What counts as usual.
+    detectors
+        Makers of River's detectors by subject: ``error``, or a profile such as ``feature:amount``.
+    error_of
+        Returns the error of the served answers of a window of examples; `None` if it has none.
+    """
+
+    window_ms: int
+    alarms_per_ms: float
+    reference: Reference = field(default_factory=Trailing)
+    detectors: Mapping[str, Callable[[], Detector]] = field(default_factory=dict)
+    error_of: Callable[[Window], float | None] | None = None

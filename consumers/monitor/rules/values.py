@@ -1,0 +1,98 @@
+"""Values of the metrics of alert rules, from windows."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from consumers.monitor.rules.condition import (
+    ERRORS,
+    EVENTS_PER_SECOND,
+    LABEL_DELAY,
+    LATENCY,
+    METRIC,
+    MISSING,
+    SERVED,
+    Condition,
+)
+from consumers.monitor.rules.judgement_protocol import ServedValues
+from schemas import profiles
+from schemas.profiles import Numbers, Profile, Window
+
+_PREDICTIONS: Final = "predictions"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A metric's value, and the number of events, labels or external values that it comes from."""
+
+    value: float
+    count: int
+
+
+def measure(condition: Condition, windows: Sequence[Window], over_ms: int, served: ServedValues) -> Measured | None:
+    """Return the value of a condition's metric over windows; `None` if they do not have it."""
+    metric = condition.metric
+    if metric in SERVED:
+        found = served(windows).get(metric)
+        return None if found is None else Measured(found.value, found.count)
+    if metric == METRIC:
+        return _mean(_numbers(windows, f"{profiles.METRIC}:{condition.of}"))
+    if metric == MISSING:
+        return _missing(windows, condition.of)
+    if metric == ERRORS:
+        return _errors(windows)
+    if metric == EVENTS_PER_SECOND:
+        count = sum(each.events for each in windows if each.kind == _PREDICTIONS)
+        return Measured(1000 * count / over_ms, count)
+    name, _, quantile = metric.rpartition("_p")
+    key = {LATENCY: "latency_ms", LABEL_DELAY: "label_delay_ms"}[name]
+    unit = 1.0 if name == LATENCY else 1000.0
+    return _quantile(_numbers(windows, f"{profiles.LOOP}:{key}"), int(quantile) / 100, unit)
+
+
+def _profiles(windows: Iterable[Window], key: str) -> Iterator[tuple[Window, Profile]]:
+    for window in windows:
+        profile = window.profiles.get(key)
+        if profile is not None:
+            yield window, profile
+
+
+def _numbers(windows: Iterable[Window], key: str) -> list[Numbers]:
+    return [profile.numbers for _, profile in _profiles(windows, key) if profile.numbers is not None]
+
+
+def _mean(numbers: Sequence[Numbers]) -> Measured | None:
+    count = sum(each.count for each in numbers)
+    return Measured(sum(each.mean * each.count for each in numbers) / count, count) if count else None
+
+
+def _missing(windows: Sequence[Window], feature: str) -> Measured | None:
+    """Return the share of events without a value; in a window that does not know the feature, all have none."""
+    of = [each for each in windows if each.kind == _PREDICTIONS]
+    events = sum(each.events for each in of)
+    known = {id(window): profile for window, profile in _profiles(of, f"{profiles.FEATURE}:{feature}")}
+    if not events or not known:
+        return None
+    missing = sum(known[id(each)].missing if id(each) in known else each.events for each in of)
+    return Measured(missing / events, events)
+
+
+def _errors(windows: Sequence[Window]) -> Measured | None:
+    """Return the share of events that got no answer."""
+    of = [each for each in windows if each.kind == _PREDICTIONS]
+    events = sum(each.events for each in of)
+    return Measured(sum(sum(each.errors.values()) for each in of) / events, events) if events else None
+
+
+def _quantile(numbers: Sequence[Numbers], share: float, unit: float) -> Measured | None:
+    """Return a quantile of the weighted points of several windows, in `unit`."""
+    points = sorted(pair for each in numbers for pair in zip(each.points, each.weights, strict=True))
+    total = sum(weight for _, weight in points)
+    if not total:
+        return None
+    below = itertools.accumulate(weight for _, weight in points)
+    point = next(point for (point, _), count in zip(points, below, strict=True) if count >= share * total)
+    return Measured(point / unit, total)

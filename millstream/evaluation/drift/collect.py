@@ -1,0 +1,142 @@
+"""Reading of a stream's windows, and judging them as the monitor does."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from consumers.monitor.drift.findings import Finding
+from consumers.monitor.drift.judge import Judge
+from consumers.monitor.drift.rules import DriftRules
+from consumers.monitor.profiles import merge
+from millstream.reading.topic_readers import each_record
+from runtime.kafka_client.cluster import Cluster, MissingTopic
+from schemas.codec import CodecError
+from schemas.profiles import LOOP, Profile, Window, read_window
+from schemas.topics import PROFILES, Names
+
+
+class NoWindows(Exception):  # noqa: N818
+    """There is nothing to compare; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Windows of a stream and what judging them found.
+
+    Attributes
+    ----------
+    reference, now
+        Profiles by kind and name, each of all windows of its stretch of time.
+    reference_from_ms, reference_to_ms, now_from_ms, now_to_ms
+        The two stretches (the broker's time); the reference's are 0 if there is none yet.
+    findings
+        Those that are open, and those that ended after `now_from_ms`.
+    windows
+        All windows that are kept, in order; the longer ones where short ones are not kept.
+    """
+
+    reference: dict[str, Profile]
+    now: dict[str, Profile]
+    reference_from_ms: int
+    reference_to_ms: int
+    now_from_ms: int
+    now_to_ms: int
+    findings: list[Finding]
+    note: str
+    windows: list[Window]
+
+
+def stored_windows(cluster: Cluster, names: Names, stream: str) -> Iterator[Window]:
+    """Yield the windows of the profiles topic in its order. Raises NoWindows if there is no such topic."""
+    try:
+        for record in each_record(cluster, names, PROFILES):
+            if record.value is not None:
+                try:
+                    yield read_window(record.value)
+                except CodecError:
+                    continue
+    except MissingTopic as error:
+        raise NoWindows(
+            f"there is no topic {names.topic(PROFILES)}: create it with `millstream topics create {stream}`, and start "
+            f"`millstream monitor {stream}`"
+        ) from error
+
+
+def collect(windows: Iterable[Window], rules: DriftRules, stream: str, since_ms: int | None = None) -> Collected:
+    """Judge the windows, and compare those from `since_ms` on (by default the newest) with the reference.
+
+    Raises
+    ------
+    NoWindows
+        If there are none, or none so late.
+    """
+    judge = Judge(rules)
+    ended: list[Finding] = []
+    newest = -1
+    for window in windows:
+        judgement = judge.take(window)
+        newest = max(newest, window.start + window.span)
+        if judgement is not None:
+            ended += judgement.ended
+    if newest < 0:
+        raise NoWindows(f"{stream} has no windows yet: the monitor writes the first after {_minutes(rules)} of events")
+    kept = judge.windows(0, newest + 1)
+    if not kept:
+        raise NoWindows(f"{stream} has no whole window yet: the first is judged two windows after it began")
+    begin = kept[-1].start if since_ms is None else since_ms
+    now = [each for each in kept if each.start >= begin]
+    if not now:
+        raise NoWindows(f"{stream} has no window since then: the newest begins at {_utc(kept[-1].start)} UTC")
+    used = judge.references()
+    since = min((each.since_ms for each in used), default=0)
+    until = max((each.until_ms for each in used), default=0)
+    before = [each for each in kept if since <= each.start < min(until, begin)]
+    recent = [each for each in ended if (each.until_ms or 0) >= begin]
+    return Collected(
+        profiles_of(before),
+        profiles_of(now),
+        since,
+        until,
+        begin,
+        max(each.start + each.span for each in now),
+        [*judge.findings, *recent],
+        judge.note,
+        kept,
+    )
+
+
+def profiles_of(windows: Sequence[Window]) -> dict[str, Profile]:
+    """Return the profiles of all windows together, by kind and name; those of the loop are left out."""
+    found: dict[str, Profile] = {}
+    for topic in sorted({(each.kind, each.topic) for each in windows}):
+        parts = [each for each in windows if (each.kind, each.topic) == topic]
+        found |= merge(parts, parts[0].span).profiles
+    return {name: each for name, each in found.items() if not name.startswith(f"{LOOP}:")}
+
+
+def subject_named(given: str, known: Iterable[str]) -> str:
+    """Return the profile that a feature's name, or a kind and name, means. Raises NoWindows if there is none."""
+    names = sorted(known)
+    for name in (given, f"feature:{given}"):
+        if name in names:
+            return name
+    plain = [name.partition(":")[2] if name.startswith("feature:") else name for name in names]
+    near = difflib.get_close_matches(given, plain, n=1)
+    hint = (
+        f"did you mean {near[0]}?" if near else f"there are {', '.join(plain[:10])}{', …' if len(plain) > 10 else ''}"
+    )
+    raise NoWindows(f"no window has a feature {given[:60]!r}: {hint}")
+
+
+def _minutes(rules: DriftRules) -> str:
+    from millstream.stream.duration import spoken
+
+    return spoken(rules.window_ms)
+
+
+def _utc(milliseconds: int) -> str:
+    from datetime import UTC, datetime
+
+    return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M}"
