@@ -24,6 +24,7 @@ from benchmarks import (
     latency,
     memory,
     predictor_process,
+    profiles,
     promotion,
     replays,
     shadow_process,
@@ -77,6 +78,8 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "shadow": shadow_process.shadow,
     "monitor": watching.monitor,
     "monitor-rate": watching.monitor_rate,
+    "profiles": profiles.profiles,
+    "profiles-memory": profiles.profiles_memory,
 }
 _PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 
