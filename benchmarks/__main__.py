@@ -16,6 +16,7 @@ from benchmarks import (
     challengers,
     clients,
     cold_start,
+    drift_figures,
     evaluations,
     frames,
     http_rates,
@@ -74,6 +75,8 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "promote": challengers.promote,
     "challengers": challengers.challengers,
     "shadow": shadow_process.shadow,
+    "false-alarms": drift_figures.false_alarms,
+    "drift-delays": drift_figures.drift_delays,
 }
 _PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 
