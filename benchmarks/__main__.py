@@ -31,6 +31,7 @@ from benchmarks import (
     shield,
     snapshots,
     throughput,
+    watching,
 )
 from benchmarks.figures import Figure
 from benchmarks.material import NoMaterial, rows
@@ -77,6 +78,8 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "shadow": shadow_process.shadow,
     "false-alarms": drift_figures.false_alarms,
     "drift-delays": drift_figures.drift_delays,
+    "monitor": watching.monitor,
+    "monitor-rate": watching.monitor_rate,
 }
 _PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 

@@ -164,7 +164,8 @@ TABLE: tuple[Role, ...] = (
         stops=7,
         # It shows all of it: status, versions, alerts, dead letters, and the way of one event.
         follows=("features", WHOLE, "labels", "examples", "models", "decisions", "alerts", "dead-letters"),
-        writes=("models", "decisions"),
+        # Acknowledgements and silences of alerts, beside decisions about models.
+        writes=("models", "decisions", "alerts"),
         sees=(PREDICTOR, INTAKE, JOINER, LEARNER),
         on_demand=True,
         commits=False,

@@ -173,10 +173,9 @@ def _commands(within: Any, chain: tuple[str, ...] = ()) -> Iterator[tuple[tuple[
     for name in within:
         if name.startswith("-"):
             continue
-        if within[name].default_command is None:
-            yield from _commands(within[name], (*chain, name))
-        else:
+        if within[name].default_command is not None:
             yield (*chain, name), within[name]
+        yield from _commands(within[name], (*chain, name))
 
 
 def _option(variable: str) -> str:

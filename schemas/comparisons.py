@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -14,11 +13,6 @@ MODEL_FAILED: Final = "model"
 """Code of the error where the model itself failed, served or in the shadow; another code is the event's own fault."""
 TRUE: Final = "true"
 FALSE: Final = "false"
-
-
-def is_unready(examples: int, prediction: LabelValue | None, probabilities: Mapping[str, float] | None) -> bool:
-    """Return whether this is no answer because the version has learned nothing yet: then its model takes no part."""
-    return examples == 0 and prediction is None and not probabilities
 
 
 class Challenger(msgspec.Struct, frozen=True, gc=False):
@@ -41,6 +35,11 @@ class Challenger(msgspec.Struct, frozen=True, gc=False):
     prediction: LabelValue | None
     probabilities: dict[str, float] | None
     error: str | None = None
+
+
+def is_unready(answer: Challenger | Outcome) -> bool:
+    """Return whether this is no answer because the version has learned nothing yet: then its model takes no part."""
+    return answer.error is None and answer.examples == 0 and answer.prediction is None and not answer.probabilities
 
 
 class Shadow(msgspec.Struct, frozen=True, gc=False):

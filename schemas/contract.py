@@ -12,6 +12,7 @@ import msgspec
 
 from schemas.calendar import PARTS, CalendarFeatures, OutsideCalendar
 from schemas.events import Features, FeatureValue
+from schemas.private_features import MASK
 
 FeatureType = Literal["number", "integer", "boolean", "string", "bytes", "vector"]
 Missing = Literal["drop", "none", "refuse"]
@@ -61,9 +62,11 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         As `missing` of `Validation`, for this feature.
     bounds
         As `bounds` of `Validation`, for this feature.
+    private
+        True if only hashes and counts of its values are shown; the topics of events hold it (docs/monitoring.md).
 
-    >>> Feature(type="number", minimum=0, maximum=1)
-    Feature(type='number', minimum=0, maximum=1, categories=None, required=False, missing=None, bounds=None)
+    >>> Feature(type="string", categories=("a", "b")).categories
+    ('a', 'b')
     """
 
     type: FeatureType = "number"
@@ -73,6 +76,7 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     required: bool = False
     missing: Missing | None = None
     bounds: Bounds | None = None
+    private: bool = False
 
 
 class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
@@ -142,7 +146,14 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, di
             for name, value in msgspec.to_builtins(self).items()
             if getattr(_DEFAULT, name) != getattr(self, name)
         }
+        for feature in said.get("features", {}).values():  # no model depends on `private`
+            feature.pop("private", None)
         return hashlib.sha256(msgspec.json.encode(said, order="sorted")).hexdigest()
+
+    @cached_property
+    def private(self) -> frozenset[str]:
+        """Return the names of the features whose values are not shown."""
+        return frozenset(name for name, feature in self.features.items() if feature.private)
 
     def of_event(self, features: Features, event_time: int) -> Features:
         """Return the features of an event as sent, with those of the calendar, for the model.
@@ -305,67 +316,6 @@ def clash(calendar: CalendarFeatures, name: str) -> str:
     )
 
 
-def misfit(now: Contract, then: Contract) -> str:
-    """Return why events under contract `now` do not fit a model made under contract `then`; empty if they fit.
-
-    Features may have been added, because such a model is not given them (see `names_seen`). The features that a model
-    has been given must stay unchanged.
-
-    >>> misfit(Contract(features={"a": Feature(), "b": Feature()}), Contract(features={"a": Feature()}))
-    ''
-    >>> misfit(Contract(features={"a": Feature(type="string")}), Contract(features={"a": Feature()}))
-    "feature 'a' is declared otherwise now"
-    """
-    if not then.features:
-        return "it had no features= then, and has now" if now.features else _otherwise(now, then)
-    if not now.features:
-        return "it had features= then, and has none now"
-    for name, feature in then.features.items():
-        if name not in now.features:
-            return f"feature {name!r} is gone"
-        if _meaning(now.features[name]) != _meaning(feature):
-            return f"feature {name!r} is declared otherwise now"
-    if then.unknown == "keep" and now.unknown != "keep":
-        return f"features that are not named were kept then, and are not now (unknown={now.unknown!r})"
-    return _otherwise(now, then)
-
-
-def _calendar_misfit(now: Contract, then: Contract) -> str:
-    """Return why the calendar features that a model was given are other ones now."""
-    if then.calendar is None:
-        return ""
-    for name, part in then.calendar.names.items():
-        if now.calendar is None or now.calendar.names.get(name) != part:
-            return f"feature {name!r} of the calendar is gone"
-    if now.calendar is not None and now.calendar.tz != then.calendar.tz:
-        return f"the calendar's time zone was {then.calendar.tz} then, and is {now.calendar.tz} now"
-    return ""
-
-
-def _otherwise(now: Contract, then: Contract) -> str:
-    if now.missing != then.missing:
-        return f"missing={then.missing!r} is {now.missing!r} now"
-    return _calendar_misfit(now, then)
-
-
-def _meaning(feature: Feature) -> Feature:
-    """Return a feature without the settings that only the learner uses."""
-    return msgspec.structs.replace(feature, bounds=None)
-
-
-def names_seen(contract: Contract) -> frozenset[str] | None:
-    """Return the features that a model under this contract was given; `None` if it may be any."""
-    if contract.sees is not None:
-        return frozenset(contract.sees)
-    return None if not contract.features or contract.unknown == "keep" else frozenset(contract.declared)
-
-
-def calendar_added(now: Contract, then: Contract) -> frozenset[str]:
-    """Return the calendar's features that a model under contract `then` was not given."""
-    names: Iterable[str] = () if now.calendar is None else now.calendar.names
-    return frozenset(names) - frozenset(then.declared)
-
-
 def _is_plain(features: Features, max_name_chars: int) -> bool:
     """Return whether every value is a finite number or a boolean: a quick check that fits most events."""
     for name, value in features.items():
@@ -380,15 +330,16 @@ def _is_plain(features: Features, max_name_chars: int) -> bool:
 
 def _check(name: str, value: FeatureValue, feature: Feature) -> None:
     wanted = _TYPES[feature.type]
+    shown, exact = (MASK, MASK) if feature.private else (_short(value), str(value))
     if not isinstance(value, wanted) or (isinstance(value, bool) and feature.type != "boolean"):
-        raise ContractError("type", f"feature {name!r} is {type(value).__name__} {_short(value)}, not {feature.type}")
+        raise ContractError("type", f"feature {name!r} is {type(value).__name__} {shown}, not {feature.type}")
     if isinstance(value, (int, float)):
         if feature.minimum is not None and value < feature.minimum:
-            raise ContractError("range", f"feature {name!r} is {value}, below {feature.minimum}")
+            raise ContractError("range", f"feature {name!r} is {exact}, below {feature.minimum}")
         if feature.maximum is not None and value > feature.maximum:
-            raise ContractError("range", f"feature {name!r} is {value}, above {feature.maximum}")
+            raise ContractError("range", f"feature {name!r} is {exact}, above {feature.maximum}")
     if feature.categories is not None and value not in feature.categories:
-        raise ContractError("category", f"feature {name!r} is {_short(value)}, not one of the categories")
+        raise ContractError("category", f"feature {name!r} is {shown}, not one of the categories")
 
 
 def _short(value: object) -> str:

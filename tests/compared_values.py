@@ -39,7 +39,8 @@ def answers_of(shadow: Shadow) -> dict[str, tuple[bool, float] | None]:
     if outcome.examples or outcome.error or outcome.prediction is not None or outcome.probabilities:
         answers[model_name(outcome.model)] = _answer(outcome.prediction, outcome.probabilities)
     for other in shadow.challengers:
-        if other.error != "no-version":
+        said = other.examples or other.error or other.prediction is not None or other.probabilities
+        if other.error != "no-version" and said:
             answers[model_name(other.model)] = _answer(other.prediction, other.probabilities)
     return answers
 

@@ -44,6 +44,17 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Have each worker collect other files first: pytest compiles each then once, not once a worker."""
+    config = session.config
+    worker = getattr(config, "workerinput", None)
+    if worker is None or not all(Path(arg).is_dir() for arg in config.args):
+        return
+    files = [str(path) for arg in config.args for path in sorted(Path(arg).rglob("test_*.py"))]
+    first = len(files) * int(worker["workerid"].removeprefix("gw")) // worker["workercount"]
+    config.args[:] = files[first:] + files[:first]
+
+
 @pytest.fixture(autouse=True)
 def _files_are_forgotten(request: pytest.FixtureRequest) -> Iterator[None]:
     """Forget the modules in a test's folder afterwards: the next test's stream file of that name is another one."""
@@ -86,7 +97,8 @@ def _mixed(items: list[pytest.Item]) -> list[pytest.Item]:
     """Return them file by file, so that at any time some wait for a broker and others compute: what runs beside
     each other keeps both the processors and the broker busy from beginning to end.
     """
-    files = [list(group) for _, group in itertools.groupby(items, key=lambda item: item.path)]
+    in_order = sorted(items, key=lambda item: item.path)  # no worker has collected them in another's order
+    files = [list(group) for _, group in itertools.groupby(in_order, key=lambda item: item.path)]
     waiting = sorted(filter(_waits, files), key=lambda file: _WAITING.index(file[0].path.parent.name))
     computing = [file for file in files if not _waits(file)]
     in_turn = [(number / len(some), file) for some in (waiting, computing) for number, file in enumerate(some)]

@@ -21,6 +21,7 @@ from consumers.joiner.local_store import LocalStore
 from schemas.codec import CodecError
 from schemas.events import Label, event_id_bytes, peek_event_id
 from schemas.fast_examples import PredictionReader
+from schemas.private_features import MASK
 
 __all__ = ["Emitted", "JoinRules", "JoinState", "NotWritten", "PartitionJoin"]
 
@@ -233,7 +234,8 @@ class PartitionJoin:
         try:
             weighted = self._weighted(prediction, label)
         except Exception as error:  # noqa: BLE001 - user code may raise anything, and it concerns this label
-            reason = f"the weight of this label: {type(error).__name__}: {error}"
+            told = MASK if self._rules.private else error
+            reason = f"the weight of this label: {type(error).__name__}: {told}"
             self.refused.append(NotWritten(label, offset, time, "weight", reason))
             return False
         self.emitted.append(Emitted(prediction, weighted, entry.offset, entry.time, offset, time))

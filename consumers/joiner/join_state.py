@@ -27,6 +27,8 @@ class JoinRules:
         The label value to learn if no label came in time; `None` drops the event.
     weight_of, weights
         A weight function of features and label, or a weight for each class.
+    private
+        True if predictions may have features whose values are not shown.
     """
 
     target: Target
@@ -36,6 +38,7 @@ class JoinRules:
     learn_from_events: bool = False
     weights: ByClass | None = None
     weight_of: Weight | None = None
+    private: bool = False
 
     @property
     def remembered(self) -> int:

@@ -125,6 +125,7 @@ class Joiner:
         self._settings = settings
         self._store = store
         self._keeper = keeper
+        self._private = settings.rules.private
         self._meter = meter or JoinerMeter()
         self._joins = settings.joins
         self._predictions = settings.joins.first(settings.names)
@@ -298,7 +299,8 @@ class Joiner:
 
     def _refuse(self, record: Record, code: str, reason: str, outputs: list[Output] | None) -> None:
         if outputs is not None:
-            outputs.append(dead_letter(self._dead_letters, record, self._joins.role, code, reason, record.timestamp))
+            time, private = record.timestamp, self._private and record.topic != self._labels
+            outputs.append(dead_letter(self._dead_letters, record, self._joins.role, code, reason, time, private))
 
     def _write(self, number: int) -> list[Output]:
         """Number the joined examples and encode them: the prediction's bytes, then label, lane and offsets."""

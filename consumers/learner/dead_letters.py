@@ -19,6 +19,8 @@ class LearnerLetters:
         Topic of the dead letters.
     role
         The learner's role: each model has dead letters of its own.
+    private
+        True if examples may have features whose values are not shown.
 
     Attributes
     ----------
@@ -28,9 +30,10 @@ class LearnerLetters:
         Outputs of the next send.
     """
 
-    def __init__(self, topic: str, role: str = LEARNER) -> None:
+    def __init__(self, topic: str, role: str = LEARNER, private: bool = False) -> None:
         self._topic = topic
         self._role = role
+        self._private = private
         self._reader = EntryReader()
         self._sent: set[int] = set()  # offsets since the newest version that have a dead letter
         self.out_before = 0
@@ -46,7 +49,8 @@ class LearnerLetters:
             return
         self._sent.add(record.offset)
         if record.offset >= self.out_before:
-            self.waiting.append(dead_letter(self._topic, record, self._role, code, reason, record.timestamp))
+            letter = dead_letter(self._topic, record, self._role, code, reason, record.timestamp, self._private)
+            self.waiting.append(letter)
 
     def refuse_again(self, record: Record) -> None:
         """Add the dead letter of a record that a rule refused, if the rule is no longer known."""

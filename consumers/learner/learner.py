@@ -27,13 +27,20 @@ from schemas.topics import Names
 
 @dataclass(frozen=True)
 class LearnerSettings:
-    """Settings of a learner; `role` is ``learner.NAME`` for the learner of a named model."""
+    """Settings of a learner; `role` is ``learner.NAME`` for the learner of a named model.
+
+    Attributes
+    ----------
+    private
+        True if examples may have features whose values are not shown.
+    """
 
     names: Names
     pace: CheckpointPace
     new_epoch: NewEpoch | None = None
     shard: int = 0
     role: str = LEARNER
+    private: bool = False
 
 
 class Learner:
@@ -98,7 +105,9 @@ class Learner:
             self._say(resumed.note)
         # In a different or truncated log, offsets are assigned again, so the committed offset has no meaning there.
         committed = None if resumed.cut else assignment.committed[self._partition]
-        letters = LearnerLetters(self._settings.names.topic("dead-letters"), self._settings.role)
+        letters = LearnerLetters(
+            self._settings.names.topic("dead-letters"), self._settings.role, self._settings.private
+        )
         letters.out_before = LearnerMetadata.beside(committed).read
         raised = LearnerMetadata.beside(assignment.committed[self._partition]).alerts
         self._alerts.restore(raised, resumed.learning.learned)

@@ -10,16 +10,20 @@ import msgspec
 from runtime.kafka_client import size_limits
 from runtime.kafka_client.records import Output, Record
 from schemas.dead_letters import DeadLetter
+from schemas.private_features import HEADER
 
 HEADERS_LEFT_OUT: Final = "(its headers are too large to be kept here)"
 """End of the reason if a dead letter does not contain the headers of its record."""
 
 
-def dead_letter(topic: str, record: Record, stage: str, code: str, reason: str, at: int) -> Output:
+def dead_letter(
+    topic: str, record: Record, stage: str, code: str, reason: str, at: int, private: bool = False
+) -> Output:
     """Return the dead letter to send to `topic` for a `record` that `stage` refused at `at` (ms).
 
     If the record is too large, the dead letter keeps only its beginning, and the reason says so. The whole record
-    stays at its offset for as long as its topic keeps it.
+    stays at its offset for as long as its topic keeps it. The letter of a record with `private` features is marked, so
+    that whoever shows it hides what the record holds.
     """
     key, value = record.key, record.value
     headers: list[tuple[str, bytes | None]] = list(record.headers)
@@ -44,7 +48,7 @@ def dead_letter(topic: str, record: Record, stage: str, code: str, reason: str, 
         reason,
         at,
     )
-    return Output(topic, 0, key, letter.encode())
+    return Output(topic, 0, key, letter.encode(), [(HEADER, b"1")] if private else [])
 
 
 REPLAYED: Final = "millstream-replayed"

@@ -23,6 +23,7 @@ from schemas.contract import ContractError
 from schemas.events import Example, Features, LabelValue, Scalar
 from schemas.fast_examples import FastExample, entry_of
 from schemas.label_spelling import Spellings
+from schemas.private_features import without_values
 from schemas.target import TargetError
 
 __all__ = ["Applied", "LearnerState", "LearningRules", "Plain", "Poison", "Unfit"]
@@ -133,7 +134,7 @@ class LearnerState:
             if not only_measure:
                 self.model.learn(features, truth, entry.weight)
         except Exception as error:
-            raise Poison(described(error, features)) from error
+            raise Poison(self._described(error, features)) from error
         if far is not None:
             self._take_far(far, before, offset)
         self._link(entry, learned=not only_measure)
@@ -226,7 +227,7 @@ class LearnerState:
                 graded.append(grade(answer))
                 learn(features, truth, entry.weight)
         except Exception as error:  # noqa: BLE001 - a model may raise anything
-            return graded, Poison(described(error, features), at)
+            return graded, Poison(self._described(error, features), at)
         return graded, None
 
     def note_plain(self, plain: Sequence[Plain], graded: Sequence[Graded]) -> None:
@@ -244,7 +245,7 @@ class LearnerState:
             try:
                 self.board.add_several(entries[at:following], truths[at:following], graded[at:following])
             except Exception as error:
-                raise Poison(described(error, plain[following - 1][1]), following - 1) from error
+                raise Poison(self._described(error, plain[following - 1][1]), following - 1) from error
             at = following
         if self._traced:
             self.chain.add_learned(entries)
@@ -292,6 +293,9 @@ class LearnerState:
         self.refused.add(offset, goes_on=self._last == "refused", most=_MOST_REFUSED)
         self._skip(entry, "refused")
         return Unfit(getattr(error, "code", "label"), str(error))
+
+    def _described(self, error: Exception, features: Features) -> str:
+        return without_values(described(error, features), features, self._rules.contract.private)
 
     def _skip(self, entry: FastExample, how: Applied) -> Applied:
         self._link(entry, learned=False)

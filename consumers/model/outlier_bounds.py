@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from schemas.contract import Bounds, Contract
 from schemas.events import Features, Scalar
+from schemas.private_features import MASK
 
 _SAMPLE: Final = 64  # values of each feature that bounds are computed from
 _EVERY: Final = 16  # with a full sample, one example in so many is sampled
@@ -200,11 +201,14 @@ class Guard:
         if value is None:
             return None  # the contract has accepted it
         kind = self._features[name].kind
-        return Unusual("type", f"{_named(name)} is {type(value).__name__} {value!r:.40}, and was {kind} before")
+        said = MASK if name in self._contract.private else f"{value!r:.40}"
+        return Unusual("type", f"{_named(name)} is {type(value).__name__} {said}, and was {kind} before")
 
     def _worse(self, far: tuple[str, _Fence] | None, name: str, value: object, fence: _Fence) -> tuple[str, _Fence]:
         if far is not None and far[1].bounds == "dead-letter":
             return far
+        if name in self._contract.private:
+            return f"{_named(name)} is {MASK}, far outside of the values before", fence
         return f"{_named(name)} is {value!r}, far outside {fence.low:.4g} to {fence.high:.4g}", fence
 
     # --- adding to the sample ----------------------------------------------------------------------

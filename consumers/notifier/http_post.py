@@ -6,13 +6,14 @@ whole exchange has one deadline: a receiver that sends a byte now and then canno
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
 import ssl
 import threading
 import time
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 TIMEOUT_S: Final = 5.0
@@ -67,29 +68,42 @@ def post(url: str, headers: Mapping[str, str], body: bytes, timeout_s: float = T
 def _status(url: urllib.parse.SplitResult, headers: Mapping[str, str], body: bytes, deadline: float) -> int:
     host = url.hostname or ""
     port = url.port or (443 if url.scheme == "https" else 80)
-    plain = _connected(host, port, deadline)
+    sock = _connected(host, port, deadline)
     # A time-out of the socket is for one operation; at the deadline all operations end.
-    end = threading.Timer(max(0.0, deadline - time.monotonic()), _shut, (plain,))
-    end.daemon = True
-    end.start()
-    sock = plain
-    try:
+    with _ended_at(deadline) as ending:
+        ending(sock)
         if url.scheme == "https":
-            sock = ssl.create_default_context().wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
-            # The deadline shuts the file descriptor, which now belongs to the wrapper.
-            end.cancel()
-            end = threading.Timer(max(0.0, deadline - time.monotonic()), _shut, (sock,))
-            end.daemon = True
-            end.start()
+            context = ssl.create_default_context()
+            sock = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
+            ending(sock)
             sock.do_handshake()
         connection = http.client.HTTPConnection(host, port)
         connection.sock = sock
         path = urllib.parse.urlunsplit(("", "", url.path or "/", url.query, ""))
         connection.request("POST", path, body, {**headers, "Host": url.netloc, "Connection": "close"})
-        return connection.getresponse().status
+        status = connection.getresponse().status
+        if time.monotonic() >= deadline:
+            raise TimeoutError  # the answer was cut off
+        return status
+
+
+@contextlib.contextmanager
+def _ended_at(deadline: float) -> Iterator[Callable[[socket.socket], None]]:
+    """Shut the socket that was named last when the deadline comes, and close it at the end of this context."""
+    current: list[socket.socket] = []
+    timer = threading.Timer(max(0.0, deadline - time.monotonic()), lambda: _shut(current[-1]))
+    timer.daemon = True
+
+    def name(sock: socket.socket) -> None:
+        current.append(sock)
+        if len(current) == 1:
+            timer.start()
+
+    try:
+        yield name
     finally:
-        end.cancel()
-        sock.close()
+        timer.cancel()
+        current[-1].close()
 
 
 def _connected(host: str, port: int, deadline: float) -> socket.socket:

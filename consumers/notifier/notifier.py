@@ -138,6 +138,8 @@ class Notifier:
             raised = self._states.raised.get(name)
             if raised is not None and raised.offset == offset:
                 self._withheld[name] = raised
+        # What was on its way may have arrived: before anything that comes now, it is delivered again.
+        self._release()
 
     # --- records -----------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from schemas import codec
 from schemas.codec import HEADER_BYTES, CodecError
 from schemas.contract import Contract, ContractError
 from schemas.events import Event, Features, read_event
+from schemas.private_features import without_any_value, without_values
 from schemas.schema_registry import RegistryError
 from schemas.sources.event_mapping import EventMapping
 from schemas.sources.message_fields import Unmapped, place_id
@@ -69,12 +70,28 @@ class Questions:
                 # Records of external topics may have a time that the broker did not set, or none.
                 _check_time(event, self._clock())
             return Question(event, self._contract.of_event(event.features, event.event_time), None)
-        except (Unanswerable, ContractError) as error:
+        except ContractError as error:
             return Question(event, None, (error.code, str(error)))
+        except Unanswerable as error:
+            return Question(event, None, (error.code, self._told(error)))
         except Unmapped as error:
-            return Question(_with_fit_id(error.event), None, (error.code, str(error)))
+            return Question(_with_fit_id(error.event), None, (error.code, self._told(error)))
         except CodecError as error:
-            return Question(event, None, ("codec", str(error)))
+            return Question(event, None, ("codec", self._told(error)))
+
+    def _told(self, error: Exception) -> str:
+        """Return why a message was refused; the message may hold private features anywhere."""
+        return without_any_value(str(error)) if self._contract.private else str(error)
+
+    def hidden(self, reason: str, features: Features | None) -> str:
+        """Return the reason why a model did not answer, without the values of private features."""
+        private = self._contract.private
+        return without_values(reason, features or {}, private) if private else reason
+
+    @property
+    def has_private(self) -> bool:
+        """Return whether values of some features are not shown."""
+        return bool(self._contract.private)
 
     def check(self, event: Event) -> Question:
         """Return the request of an event that did not come from a topic."""

@@ -240,7 +240,8 @@ class Predictor:
         value = said.encode(writer, record.offset)
         outputs = self._answers.outputs(record, said.event.event_id.encode(), value)
         if said.failure is not None:
-            outputs.append(dead_letter(self._dead_letters, record, PREDICTOR, *said.failure, self._now))
+            private = self._questions.has_private
+            outputs.append(dead_letter(self._dead_letters, record, PREDICTOR, *said.failure, self._now, private))
         return outputs
 
 
@@ -272,6 +273,8 @@ def replied(questions: Questions, record: Record, asked: Question, answer: Answe
     """Return the event with a version's answer, or with its failure to answer."""
     event, used, _ = asked
     body: bytes | None = None
+    if failure is not None:
+        failure = failure[0], questions.hidden(failure[1], used)
     if event is not None and used is not None and failure is None:
         try:
             body = questions.body(record, event, used)

@@ -126,14 +126,6 @@ class Differences:
         """Mean difference; 0 before the first."""
         return self.total / self.count if self.count else 0.0
 
-    def since(self, before: Differences) -> Differences:
-        """Return the sums over the differences that came after `before`.
-
-        The distances are from the mean of all differences so far, which is as valid a guess as any other that is made
-        before the difference is known.
-        """
-        return Differences(self.count - before.count, self.total - before.total, self.variance - before.variance)
-
     def copy(self) -> Differences:
         """Return the sums as they are now."""
         return replace(self)

@@ -183,9 +183,7 @@ class Contest:
         epoch = outcome.epoch if failure is None else max(outcome.epoch, self._epochs.get(outcome.model, -1))
         if refused or not self._is_champions(outcome.model, epoch, failure is not None):
             return
-        if epoch < self._epochs.get(outcome.model, epoch):
-            return
-        if failure is None and is_unready(outcome.examples, outcome.prediction, outcome.probabilities):
+        if epoch < self._epochs.get(outcome.model, epoch) or is_unready(outcome):
             return
         try:
             champions = self._loss(label.value, outcome.prediction, outcome.probabilities, failure)
@@ -213,7 +211,7 @@ class Contest:
 
     def _loss_of(self, label: Any, answer: Challenger | None) -> float:
         """Return a challenger's loss, NaN if it does not take part."""
-        if answer is None or answer.epoch < self._epochs.get(answer.model, 0):
+        if answer is None or answer.epoch < self._epochs.get(answer.model, 0) or is_unready(answer):
             return math.nan
         return self._loss(label, answer.prediction, answer.probabilities, answer.error)
 

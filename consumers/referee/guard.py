@@ -4,12 +4,17 @@ It goes back if the former model's loss is lower by the guard's `at_least`, or i
 large a share of its events. Both are tested by the bounds of `consumers.referee.confidence`, each at the level alpha.
 
 A model can be good for weeks and then turn bad. The mean since the promotion would then need as many bad labels as
-there were good ones. So one test begins at the promotion, and another one after every quarter of the rule's `labels`,
-each with a tenth of alpha: a wrong return has at most the probability alpha for every 2.5 times `labels` events. Tests
-that began long ago are thinned out, so that a few dozen remain.
+there were good ones. So one test begins at the promotion, and another one after every tenth of the rule's `labels`.
+Their evidence is added up, with the weight of a twenty-fifth for each, and the sum must exceed 1 / alpha: a wrong
+return has at most the probability alpha for every 2.5 times `labels` events. This is an e-detector (Shin, Ramdas and
+Rinaldo, "E-detectors", New England Journal of Statistics in Data Science 2, 2024). Tests that began near the turn
+agree, so their sum needs fewer labels than the best of them. Each guesses its next difference from its own alone,
+because the mean of the good times would be a bad guess after the turn. Tests that began long ago are thinned out, so
+that a few dozen remain: without one of them the sum is only lower.
 
-Failures need no label to be known, so they count when their comparison comes, not when it has settled. With
-errors=0.01 and alpha=0.05, nine failures in a row from the beginning exceed the share; three do not.
+Failures need no label to be known, so they count when their comparison comes, not when it has settled. Their tests
+begin after every quarter of `labels`. With errors=0.01 and alpha=0.05, nine failures in a row from the beginning exceed
+the share; three do not.
 """
 
 from __future__ import annotations
@@ -17,17 +22,26 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from consumers.referee.confidence import Boundary, Differences
 from consumers.referee.rule import Rule
 from consumers.referee.settling import Begun, Labelled, Period, Settling
 
 _MOST_TESTS: Final = 32
-_SHARE: Final = 0.1  # of alpha, for one test
-_BEGINS: Final = 4  # tests in the time of `labels`
+_BEGINS: Final = 10  # tests of losses in the time of `labels`
+_FAILURES_BEGIN: Final = 4  # tests of failures in it
+_SPAN: Final = 2.5  # times `labels`: events that share alpha
+_STEPS: Final = 50  # of the bisection of a bound
 _TUNED_FOR: Final = 10.0
 """Sum of squared differences of failures at which their bound is lowest: a few failures must do."""
+
+
+class _Found(NamedTuple):
+    """What the tests have found: the sums of the one with the most evidence, and the lower bound by all together."""
+
+    sums: Differences
+    low: float
 
 
 class _Tests:
@@ -35,33 +49,58 @@ class _Tests:
 
     Parameters
     ----------
+    boundary
+        That of one test, at its part of alpha.
     least
         The mean that a lower bound must exceed.
     """
 
     def __init__(self, boundary: Boundary, every: int, least: float) -> None:
-        self.boundary = boundary
+        self._boundary = boundary
         self._every = every
         self._least = least
-        self._sums = Differences()
-        self._begun_at = [Differences()]  # the sums when each test began
+        self._count = 0
+        self._tests = [Differences()]
 
-    def add(self, value: float) -> Differences | None:
-        """Add a value; return the sums of the oldest test whose lower bound exceeds `least`, `None` if none does."""
-        self._sums.add(value)
-        since = (self._sums.since(before) for before in self._begun_at)
-        found = next((sums for sums in since if sums.exceeds(self._least, self.boundary)), None)
-        if self._sums.count % self._every == 0:
-            self._begun_at.append(self._sums.copy())
-            if len(self._begun_at) > _MOST_TESTS:
+    def add(self, value: float) -> _Found | None:
+        """Add a value; return what is found if the tests together exceed `least`, else `None`."""
+        self._count += 1
+        for sums in self._tests:
+            sums.add(value)
+        found = self._found() if self._exceed(self._least) else None
+        if self._count % self._every == 0:
+            self._tests.append(Differences())
+            if len(self._tests) > _MOST_TESTS:
                 self._thin()
         return found
 
+    def _exceed(self, least: float) -> bool:
+        """Return whether the added evidence that a mean exceeds `least` is that of one test that crosses its boundary.
+
+        A test whose mean is lower adds nothing, which is less than its evidence.
+        """
+        above = [(sums.total - sums.count * least, sums.variance) for sums in self._tests]
+        each = [self._boundary.log_evidence(total, variance) for total, variance in above if total > 0.0]
+        most = max(each, default=-math.inf)
+        return bool(each) and most + math.log(sum(math.exp(one - most) for one in each)) > self._boundary.wanted
+
+    def _found(self) -> _Found:
+        best = max(self._tests, key=self._evidence)
+        low, high = self._least, max(sums.mean for sums in self._tests)
+        for _ in range(_STEPS):
+            middle = 0.5 * (low + high)
+            low, high = (middle, high) if self._exceed(middle) else (low, middle)
+        return _Found(best.copy(), low)
+
+    def _evidence(self, sums: Differences) -> float:
+        total = sums.total - sums.count * self._least
+        return self._boundary.log_evidence(total, sums.variance) if total > 0.0 else -math.inf
+
     def _thin(self) -> None:
         """Drop the test whose age is nearest to that of the next older one, in proportion; the oldest stays."""
-        ages = [self._sums.count - each.count for each in self._begun_at[:-1]]
+        ages = [sums.count for sums in self._tests[:-1]]
         gaps = [younger / older for older, younger in itertools.pairwise(ages)]
-        del self._begun_at[1 + gaps.index(max(gaps))]
+        del self._tests[1 + gaps.index(max(gaps))]
 
 
 class Guard:
@@ -87,12 +126,18 @@ class Guard:
         self._reset()
 
     def _reset(self) -> None:
-        rule, alpha = self._rule, _SHARE * self._rule.alpha
-        every = max(1, rule.labels // _BEGINS)
+        rule = self._rule
         self.reason: str | None = None
         self.evidence: dict[str, float] = {}
+        every, alpha = self._beginnings(_BEGINS)
         self._losses = _Tests(rule.boundary_at(alpha), every, rule.guard.at_least)
+        every, alpha = self._beginnings(_FAILURES_BEGIN)
         self._failures = _Tests(Boundary(alpha, 1.0, _TUNED_FOR), every, rule.guard.errors)
+
+    def _beginnings(self, begins: int) -> tuple[int, float]:
+        """Return after how many events a test begins, and its part of alpha, for so many tests in `labels` events."""
+        every = max(1, self._rule.labels // begins)
+        return every, self._rule.alpha * every / max(_SPAN * self._rule.labels, every)
 
     @property
     def begun(self) -> Begun | None:
@@ -112,9 +157,9 @@ class Guard:
         if found is not None and self.reason is None:
             self._fail(found)
 
-    def _fail(self, sums: Differences) -> None:
-        share, allowed = sums.mean, self._rule.guard.errors
-        low = sums.bounds(self._failures.boundary)[0]
+    def _fail(self, found: _Found) -> None:
+        (sums, low), allowed = found, self._rule.guard.errors
+        share = sums.mean
         self.reason = (
             f"the model that served failed to answer {share:.2%} of the last {sums.count:,} events, and at least "
             f"{low:.2%} (alpha {self._rule.alpha:g}); Guard(errors={allowed:g}) allows {allowed:.2%}"
@@ -129,8 +174,8 @@ class Guard:
         if found is not None and self.reason is None:
             self._worse(found)
 
-    def _worse(self, sums: Differences) -> None:
-        low = sums.bounds(self._losses.boundary)[0]
+    def _worse(self, found: _Found) -> None:
+        sums, low = found
         self.reason = (
             f"over the last {sums.count:,} labelled events, its mean loss is lower by {sums.mean:.4g}, and at least "
             f"by {low:.4g} (alpha {self._rule.alpha:g})"

@@ -9,11 +9,11 @@ from typing import Final, NamedTuple
 from consumers.model.river_model import Answer, ModelError, wire_value
 from consumers.shadow.versions import ChallengerVersions, Knowledge
 from runtime.exits import RoleFailure
-from schemas.comparisons import MODEL_FAILED, Challenger, is_unready
+from schemas.comparisons import MODEL_FAILED, Challenger
 from schemas.events import Features
 
 NO_VERSION: Final = "no-version"
-"""Error of a challenger that had no usable version when the prediction was made, or none that could answer already."""
+"""Error of a challenger that had no usable version when the prediction was made."""
 _LONGS: Final = range(-(2**63), 2**63)
 _FATAL: Final = (KeyboardInterrupt, SystemExit)
 _DEATHS: Final = 3
@@ -50,7 +50,7 @@ def _answers(
 ) -> list[Challenger]:
     """Return the answers of one version."""
     if knows is None:
-        return [_without_version(model)] * len(several)
+        return [Challenger(model, -1, -1, -1, None, None, NO_VERSION)] * len(several)
     try:
         knows.face.ahead([asked.features for asked in several])
         return [_answer(model, knows, asked) for asked in several]
@@ -104,8 +104,6 @@ def _answer(model: str, knows: Knowledge, asked: Asked) -> Challenger:
             return _failed(model, knows, asked)
         # An untrained model that raises has no answer yet, as when it serves.
         value = shares = None
-    if is_unready(version.examples, value, shares):
-        return _without_version(model)
     return Challenger(model, version.epoch, version.examples, asked.time - knows.announced, value, shares)
 
 

@@ -221,7 +221,7 @@ def monitor() -> Run:
 
     Example: millstream monitor my_stream.py
     """
-    from millstream.processes.monitor_role import run_monitor
+    from millstream.monitoring.monitor_role import run_monitor
 
     return run_monitor
 

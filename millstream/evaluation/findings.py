@@ -111,3 +111,8 @@ class Findings(msgspec.Struct, frozen=True):
     def unit(self) -> str:
         """Return what a row is, in the plural."""
         return "rows"
+
+    @property
+    def curves_title(self) -> str:
+        """Return the heading of the curves."""
+        return "Learning curves"

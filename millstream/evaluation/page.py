@@ -21,7 +21,7 @@ STYLE: Final = """
 .ms th, .ms td { text-align: left; padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--line);
   white-space: nowrap; background: var(--paper); color: inherit; }
 .ms th:first-child, .ms td:first-child { min-width: 9rem; max-width: 24rem; white-space: normal;
-  overflow-wrap: break-word; }
+  overflow-wrap: break-word; position: sticky; left: 0; }
 .ms th { font-weight: 600; } .ms .soft { color: var(--soft); font-size: .88rem; }
 .ms .wide svg { width: 100%; min-width: 30rem; height: auto; display: block; }
 .ms svg text { fill: var(--soft); font-size: 12px; } .ms svg .recent { opacity: .45; }
@@ -32,8 +32,11 @@ STYLE: Final = """
   .ms svg polyline { filter: brightness(1.35); } .ms svg .recent { opacity: .65; }
 }
 @media (max-width: 40rem) {
-  .ms { padding: 1rem; } .ms svg text { font-size: 18px; }
-  .ms th:first-child, .ms td:first-child { position: sticky; left: 0; min-width: 6.5rem; max-width: 8rem; }
+  .ms { padding: 1rem; } .ms .wide { padding-top: .4rem; } .ms .wide svg { min-width: 0; overflow: visible; }
+  .ms svg text { font-size: 27px; }
+  .ms th { white-space: normal; overflow-wrap: normal; vertical-align: bottom; }
+  .ms th, .ms td { padding-right: .6rem; }
+  .ms th:first-child, .ms td:first-child { min-width: 5.5rem; max-width: 8rem; }
 }
 """
 _OUTSIDE: Final = (
@@ -64,7 +67,7 @@ def body(report: Findings, said: Words) -> str:
     parts += [f"<p>{escape(line)}</p>" for line in said.verdicts]
     parts += [table(block) for block in said.tables]
     if report.curves:
-        parts.append("<h2>Learning curves</h2>")
+        parts.append(f"<h2>{report.curves_title}</h2>")
         parts.append(_legend(report))
         parts += [_chart(report, name) for name in report.bigger_is_better]
     parts.append("<h2>To read this</h2>")

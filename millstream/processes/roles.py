@@ -161,7 +161,8 @@ def run_learner(
     )
     checkpoints.meter = meter or checkpoints.meter
     pace = CheckpointPace(*stream.checkpoints.pace(remote=is_object_store(settings.models)))
-    learner = Learner(LearnerSettings(names, pace, new_epoch, role=role), checkpoints, switch, say)
+    learner_settings = LearnerSettings(names, pace, new_epoch, role=role, private=bool(stream.contract.private))
+    learner = Learner(learner_settings, checkpoints, switch, say)
     with following(cluster, names, switch.follow) as current:
         return drive(cluster, names, role, instance, learner, meter) if current else TRY_AGAIN
 

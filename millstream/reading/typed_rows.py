@@ -10,11 +10,15 @@ from typing import Any, Final
 
 import msgspec
 
+from millstream.reading.topic_readers import is_private
 from runtime.kafka_client.records import Record
 from schemas import events
-from schemas.alerts import read_alert
+from schemas.alerts import fields_of, read_alert_record
 from schemas.dead_letters import read_dead_letter
 from schemas.events import Features, LabelValue, Outcome
+from schemas.private_features import MASK
+
+_MASK: Final = MASK.encode()
 
 
 class ExampleRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,14 +110,15 @@ class DeadLetterRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AlertRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A condition that an operator should know: raised once, and cleared once.
+    """A condition that an operator should know: raised once, and cleared once; or a decision about one.
 
     Attributes
     ----------
     severity
         ``info``, ``warning`` or ``critical``.
     state
-        ``raised`` or ``cleared``, at the time `at`.
+        ``raised`` or ``cleared``, at the time `at`; of a decision ``ack``, ``silence`` or ``unsilence``. Its reason is
+        the message.
     """
 
     partition: int
@@ -162,7 +167,7 @@ def prediction(record: Record) -> PredictionRow:
 
 def dead_letter(record: Record) -> DeadLetterRow:
     """Return the row of a DeadLetter. Raises CodecError."""
-    found = read_dead_letter(record.value or b"")
+    found, private = read_dead_letter(record.value or b""), is_private(record)
     return DeadLetterRow(
         **_place(record),
         stage=found.stage,
@@ -173,15 +178,15 @@ def dead_letter(record: Record) -> DeadLetterRow:
         from_offset=found.offset,
         from_timestamp=found.timestamp,
         key=found.key,
-        value=found.value,
-        headers=found.headers,
+        value=_MASK if private and found.value is not None else found.value,
+        headers=[(name, _MASK) for name, _ in found.headers] if private else found.headers,
         at=found.at,
     )
 
 
 def alert(record: Record) -> AlertRow:
-    """Return the row of an Alert. Raises CodecError."""
-    return AlertRow(**_place(record), **msgspec.structs.asdict(read_alert(record.value or b"")))
+    """Return the row of an Alert, or of a decision about one. Raises CodecError."""
+    return AlertRow(**_place(record), **fields_of(read_alert_record(record.value or b"")))
 
 
 def _place(record: Record) -> dict[str, Any]:

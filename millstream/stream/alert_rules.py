@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 from consumers.monitor.rules.condition import DRIFT, METRIC, MISSING, SERVED, Condition, InvalidCondition, parse
@@ -90,7 +90,7 @@ class Rule:
     'monitor.f1'
     """
 
-    when: str
+    when: str = field(kw_only=False)
     clear: str | None = None
     over: Span = "1h"
     least: int | None = None

@@ -222,8 +222,8 @@ def check_promote(promote: Promote | None, task: Task, models: Mapping[str, Mode
         raise InvalidStream(f"Stream: promote=Promote(loss={loss!r}) is not for task={task!r}; use {' or '.join(fit)}")
 
 
-def check_slices(slices: Mapping[str, Slice]) -> None:
-    """Raise InvalidStream unless each slice is a comparison, the name of a feature, or a function."""
+def check_slices(slices: Mapping[str, Slice], private: Collection[str] = ()) -> None:
+    """Raise InvalidStream unless each slice is a comparison, the name of a feature that is shown, or a function."""
     if not isinstance(slices, Mapping):
         raise InvalidStream(f"Stream: slices={slices!r:.60} must name slices, such as {{'large': 'amount > 1000'}}")
     if len(slices) > MOST_SLICES:
@@ -235,4 +235,4 @@ def check_slices(slices: Mapping[str, Slice]) -> None:
             raise InvalidStream(
                 f"Stream: slices[{name!r}]={said!r:.60} must be a comparison ('amount > 1000'), a feature or a function"
             )
-    check_texts(slices)
+    check_texts(slices, private)

@@ -21,13 +21,13 @@ _DELTA: Final = 1e-5
 def window_rules(stream: Stream) -> WindowRules:
     """Return the rules of a stream's windows."""
     watch = stream.watch
-    declared, key = [*stream.contract.features], stream.name.encode()
+    declared, private, key = [*stream.contract.features], stream.contract.private, stream.name.encode()
     slices = SliceReader(stream.slices)
     served = ServedRules(stream.target, watch.window_ms, slices)
     return WindowRules(
         watch.window_ms,
         watch.window_events,
-        lambda: WindowProfiles(watch.most_features, watch.pairs, declared=declared, hash_key=key),
+        lambda: WindowProfiles(watch.most_features, watch.pairs, declared=declared, private=private, hash_key=key),
         lambda state: ServedSums(served, state),
     )
 

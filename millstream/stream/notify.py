@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
 from millstream.stream.errors import InvalidStream
@@ -13,7 +13,7 @@ from millstream.stream.parameter_checks import check_choices, known_parameters
 
 MOST_TARGETS: Final = 16
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
-_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_VARIABLE: Final = re.compile(r"(?!whsec_)[A-Za-z_][A-Za-z0-9_]*")
 
 Delivered: TypeAlias = Literal["named", "all"]
 Body: TypeAlias = Callable[[Mapping[str, Any]], Any]
@@ -46,7 +46,7 @@ class Webhook:
     'ops'
     """
 
-    name: str
+    name: str = field(kw_only=False)
     url: str | None = None
     url_env: str | None = None
     secret_env: str | None = None
@@ -82,7 +82,7 @@ class Alertmanager:
     'named'
     """
 
-    name: str
+    name: str = field(kw_only=False)
     url: str | None = None
     url_env: str | None = None
     token_env: str | None = None

@@ -100,6 +100,7 @@ def join_rules(stream: Stream) -> JoinRules:
         learn_from_events=stream.learn_from == "events",
         weights=None if weight is None or callable(weight) else ByClass(weight),
         weight_of=weight if callable(weight) else None,
+        private=bool(stream.contract.private),
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, TypeAlias
 
 from millstream.stream.errors import InvalidStream
@@ -94,10 +94,15 @@ class SliceValues:
         return value
 
 
-def check_texts(slices: Mapping[str, Slice]) -> None:
-    """Raise InvalidStream if a comparison is invalid."""
+def check_texts(slices: Mapping[str, Slice], private: Collection[str] = ()) -> None:
+    """Raise InvalidStream if a comparison is invalid, or the values of a slice are those of a private feature."""
     for name, said in slices.items():
         _compiled(name, said)
+        if isinstance(said, str) and not _compares(said) and said.strip().strip("`") in private:
+            raise InvalidStream(
+                f"Stream: slices[{name!r}]={said!r:.60} would show the values of a private feature: compare it, as in "
+                f"{said.strip() + ' > 1000'!r}, or leave the slice out"
+            )
 
 
 def _compiled(name: str, said: Slice) -> Read:

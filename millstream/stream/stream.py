@@ -153,7 +153,7 @@ class Stream:
         self._check_target()
         check_models(self.models, self.name)
         check_promote(self.promote, self.task, self.models)
-        check_slices(self.slices)
+        check_slices(self.slices, self.contract.private)
         self._check_competition()
         check_targets(self.notify)
         check_rules(self.alerts, self.task, self._reaching, self.models, [target.name for target in self.notify])

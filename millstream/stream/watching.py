@@ -1,4 +1,4 @@
-"""What a stream file says about monitoring: `Watch`."""
+"""Monitoring in a stream file: `Watch`."""
 
 from __future__ import annotations
 

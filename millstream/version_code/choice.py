@@ -24,7 +24,7 @@ from millstream.stream.stream_file import StreamFile, explain
 from millstream.version_code.namespace import namespace_of
 from model_store import Damaged, VersionRefused
 from model_store.code_names import PREFIX
-from schemas.contract import calendar_added, misfit, names_seen
+from schemas.contract_changes import calendar_added, misfit, names_seen
 
 if TYPE_CHECKING:
     from model_store import Manifest, ModelStore

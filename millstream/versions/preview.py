@@ -20,6 +20,7 @@ from model_store import open_store
 from runtime.kafka_client.cluster import MissingTopic
 from runtime.kafka_client.records import Record
 from schemas.codec import CodecError
+from schemas.private_features import MASK, masked
 from schemas.sources.decoding import Decode, decoder
 from schemas.sources.event_mapping import EventMapping
 from schemas.topics import NOT_OURS
@@ -63,18 +64,21 @@ def preview(
     decode = None if source is None else decoder(source, settings.schema_registry())
     mapping = None if source is None or decode is None else EventMapping(source, decode)
     questions = Questions(stream.contract, mapping, lambda: time.time_ns() // 1_000_000)
-    topic = names.topic("features")
+    topic, private = names.topic("features"), stream.contract.private
     if source is not None and topic not in cluster.topic_info(topic):
         raise MissingTopic(f"there is no topic {topic}: {NOT_OURS}")
     for record in topic_readers.records(cluster, topic, count, newest=newest):
         row = {
             **topic_readers.place_of(record),
             "key": topic_readers.text_of(record.key),
-            "raw": topic_readers.text_of(record.value),
+            "raw": MASK if private else topic_readers.text_of(record.value),
         }
-        if decode is not None:
+        if decode is not None and not private:
             row["message"] = _message(decode, record)
-        yield row | _answer(record, questions, version)
+        answer = _answer(record, questions, version)
+        if answer["features"] is not None:
+            answer["features"] = masked(answer["features"], private)
+        yield row | answer
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from schemas.codec import CodecError
 from schemas.dead_letters import read_dead_letter
 from schemas.events import Example, Outcome, Prediction, read_event, read_example, read_label, read_prediction
 from schemas.model_names import is_named, name_of
+from schemas.private_features import masked
 from schemas.schema_registry import RegistryError
 from schemas.sources.decoding import decoder
 from schemas.sources.event_mapping import EventMapping
@@ -88,13 +89,13 @@ def trace(
     NoSuchEvent
         If no record of the event is found.
     """
-    found = Trace(event_id)
+    found, private = Trace(event_id), loaded.stream.contract.private
     with closing(cluster.consumer()) as consumer:
         search = _Search(consumer, names, event_id)
         first: Prediction | None = None
         since = 0
         for record, prediction in search.find("predictions", read_prediction, lambda each: each.event.event_id):
-            used = {"features": prediction.event.features}
+            used = {"features": masked(prediction.event.features, private)}
             found.predictions.append({**_place(record), **_outcome(prediction.outcome), **used})
             if first is None or (first.outcome.error is not None and prediction.outcome.error is None):
                 first, since = prediction, since or record.timestamp  # a later answer may replace an error
@@ -102,10 +103,12 @@ def trace(
             found.labels.append({**_place(record), "value": label.value, "kind": label.kind, "source": label.source})
         records: list[Record] = []
         for record, example in search.find("examples", read_example, lambda each: each.event.event_id, since):
-            found.examples.append(_example(record, example))
+            found.examples.append(_example(record, example, private))
             records.append(record)
         if first is not None:
             found.features = _sent(consumer, first.outcome, loaded.stream.features_source, registry)
+            if found.features is not None and "features" in found.features:
+                found.features["features"] = masked(found.features["features"], private)
         if records:
             topic_id = cluster.topic_info(records[0].topic)[records[0].topic].id
             to_read = VersionCode(loaded, store, code).to_read
@@ -179,7 +182,7 @@ def _outcome(outcome: Outcome) -> Row:
     }
 
 
-def _example(record: Record, example: Example) -> Row:
+def _example(record: Record, example: Example, private: Collection[str]) -> Row:
     label = example.label
     return {
         **_place(record),
@@ -187,7 +190,7 @@ def _example(record: Record, example: Example) -> Row:
         "sequence": example.lane.sequence,
         "label": None if label is None else label.value,
         "kind": None if label is None else label.kind,
-        "features": example.event.features,
+        "features": masked(example.event.features, private),
     }
 
 

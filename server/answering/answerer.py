@@ -192,7 +192,8 @@ class Answerer:
         if failure is not None:
             value = _encoder.encode(event) if message is None else message
             sent = unread._replace(offset=sequence, key=key, value=value)
-            outputs.append(dead_letter(self._dead_letters, sent, SERVER, *failure, now))
+            private = self._questions.has_private
+            outputs.append(dead_letter(self._dead_letters, sent, SERVER, *failure, now, private))
             answer = _encoder.encode(Refused(event.event_id, Error(*failure)))
         else:
             answer = _encoder.encode(

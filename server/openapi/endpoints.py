@@ -311,13 +311,13 @@ def _console(path: str, scope: Scope, says: str, *parameters: Parameter) -> Endp
     )
 
 
-def _decision(name: str, says: str) -> Endpoint:
+def _decision(name: str, says: str, takes: str = "Decision") -> Endpoint:
     return Endpoint(
         method="post",
         path=f"/v1/{name}",
         scope="admin",
         says=says,
-        takes={JSON: "Decision"},
+        takes={JSON: takes},
         example={"why": "the shop moved"} | _FURTHER.get(name, {}),
         answers={200: Answer("The decision.", {JSON: "Object"})},
         errors=(404, 409, 415, 422),
@@ -329,6 +329,9 @@ _FURTHER: Final[dict[str, dict[str, str]]] = {
     "pin": {"version": "3/81000"},
     "adopt": {"version": "3/81000"},
     "promote": {"model": "forest"},
+    "ack": {"alert": "monitor.drift"},
+    "silence": {"alert": "monitor.drift", "for": "2h"},
+    "unsilence": {"alert": "monitor.drift"},
 }
 """What the example of a decision says beside the reason."""
 
@@ -342,7 +345,9 @@ _CONSOLE: Final = (
         Parameter("version", "path", "Such as 3%2F81000."),
     ),
     _console("/v1/decisions", "read", "All decisions, newest first, as `millstream models history`."),
-    _console("/v1/alerts", "read", "The newest alerts, in their order.", _LIMIT, _BEFORE),
+    _console(
+        "/v1/alerts", "read", "The newest alerts, in their order, and those that are raised now.", _LIMIT, _BEFORE
+    ),
     _console("/v1/events/{id}", "data", "What became of an event, as `millstream trace`.", _ID),
     _console(
         "/v1/dead-letters",
@@ -358,6 +363,11 @@ _CONSOLE: Final = (
     _decision("adopt", "Continues to learn from `version`, which was rebuilt."),
     _decision("pause", "Stops learning of `model`, by default the stream's own."),
     _decision("resume", "Learns again, with `model`."),
+    _decision(
+        "ack", "Acknowledges an `alert` that is raised: it is delivered again only when it clears.", "AlertDecision"
+    ),
+    _decision("silence", "Does not deliver an `alert` for a time, `for`.", "AlertDecision"),
+    _decision("unsilence", "Ends the silence of an `alert`; if it is raised, it is delivered now.", "AlertDecision"),
 )
 
 _ITSELF: Final = (

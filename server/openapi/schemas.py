@@ -107,6 +107,12 @@ SCHEMAS: Final[dict[str, Any]] = {
     "Decision": _closed(
         "why", why={"type": "string", "minLength": 1, "maxLength": 1000}, version=_VERSION, model=_TEXT
     ),
+    "AlertDecision": _closed(
+        "why alert",
+        why={"type": "string", "minLength": 1, "maxLength": 1000},
+        alert=_TEXT,
+        **{"for": {"type": "string", "description": "How long: 30m, 2h, 7d."}},
+    ),
     "Live": _object("live", live=_FLAG),
     "Ready": _object("ready", ready=_FLAG),
     "ServerMetadata": _object("name version extensions", name=_TEXT, version=_TEXT, extensions=_list(_TEXT)),

@@ -15,6 +15,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
+import command_server
 import pytest
 from confluent_kafka import KafkaException, Producer
 from kafka.admin import NewTopic
@@ -91,14 +92,7 @@ def environment(kafka: SecureKafka, role: str, home: Path, options: dict[str, st
 
 
 def millstream(environ: dict[str, str], *words: str, code: int = 0) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "millstream", *words],
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=_SECONDS,
-        check=False,
-    )
+    done = command_server.run(*words, env=environ)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stderr if code else done.stdout
 

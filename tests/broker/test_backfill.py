@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import command_server
 import pytest
 from broker.commands import Run
 from broker.phishing_loop import EVENTS, looping, serve
@@ -133,12 +132,8 @@ def test_a_backfill_that_dies_before_or_after_a_commit_goes_on_without_a_repeat_
     into = f"{names.prefix}died"
     words = ["backfill", "phishing", "--into", into, "--as-of", "--rate", "320"]
     for place, call in (("before", 2), ("after", 1)):
-        done = subprocess.run(
-            [sys.executable, "-m", "millstream", *words],
-            env={**environment, "MILLSTREAM_FAILPOINTS": f"transaction.commit.{place}=kill@{call}"},
-            capture_output=True,
-            check=False,
-            timeout=60,
+        done = command_server.run(
+            *words, env={**environment, "MILLSTREAM_FAILPOINTS": f"transaction.commit.{place}=kill@{call}"}
         )
         assert done.returncode == -signal.SIGKILL, done.stderr
     code, told, errors = run(*words)
@@ -155,13 +150,7 @@ def test_a_backfill_of_which_only_markers_are_left_comes_to_its_end(
         producer.send(names.topic("features"), b"x", partition=0).get(10)
         producer.abort_transaction()
     words = ["backfill", "phishing", "--into", f"{names.prefix}markers", "--as-of", "--rate", "320"]
-    done = subprocess.run(
-        [sys.executable, "-m", "millstream", *words],
-        env={**environment, "MILLSTREAM_FAILPOINTS": "transaction.commit.before=kill@5"},
-        capture_output=True,
-        check=False,
-        timeout=60,
-    )
+    done = command_server.run(*words, env={**environment, "MILLSTREAM_FAILPOINTS": "transaction.commit.before=kill@5"})
     assert done.returncode == -signal.SIGKILL, done.stderr
     code, told, errors = run(*words)
     assert (code, told["before"] + told["written"]) == (0, WAVES * EVENTS), errors

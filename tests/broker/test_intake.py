@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import command_server
 import pytest
 from broker.loop_helpers import LIMITS, Running, running, until, warmed
 from kafka import TopicPartition
@@ -177,7 +176,7 @@ def test_what_became_of_messages_is_seen_by_file_and_by_mere_name(others: Others
     ]
 
 
-def command(others: Others, *words: str) -> subprocess.Popen[str]:
+def command(others: Others, *words: str) -> AbstractContextManager[command_server.Running]:
     environ = {
         **os.environ,
         "MILLSTREAM_HOME": str(others.folder / "home"),
@@ -186,8 +185,7 @@ def command(others: Others, *words: str) -> subprocess.Popen[str]:
         "PYTHONHASHSEED": "0",
         "MILLSTREAM_LOG_FORMAT": "text",
     }
-    line = [sys.executable, "-m", "millstream", *words]
-    return subprocess.Popen(line, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return command_server.running(*words, env=environ, end=signal.SIGKILL)
 
 
 def test_a_process_that_is_killed_goes_on_without_a_repeat_and_without_a_hole(others: Others) -> None:
@@ -195,14 +193,12 @@ def test_a_process_that_is_killed_goes_on_without_a_repeat_and_without_a_hole(ot
     with command(others, "intake", str(others.file), "--instance", "0") as process:
         until(lambda: others.begun() or process.poll() is not None, "some labels", 30)
         process.kill()
-        said, _ = process.communicate(timeout=30)
-    assert process.returncode == -signal.SIGKILL, said
+        assert process.wait(30) == -signal.SIGKILL, process.said()
     assert 0 < len(others.labels()) < 14_000, "it is to be killed amid its work"
     with command(others, "intake", str(others.file), "--instance", "0") as process:
         until(lambda: others.look().lag("intake") == 0 or process.poll() is not None, "the rest of the labels", 30)
         process.terminate()
-        said, _ = process.communicate(timeout=30)
-    assert process.returncode == 0, said
+        assert process.wait(30) == 0, process.said()
     assert others.labels() == expected(12_000)
 
 
@@ -210,7 +206,7 @@ def test_a_topic_that_is_not_there_is_told_in_a_line(others: Others) -> None:
     with raw_admin(others.cluster) as client:
         client.delete_topics([others.reviews])
     with command(others, "intake", str(others.file)) as process:
-        said, _ = process.communicate(timeout=30)
-    assert process.returncode == 1, said
+        assert process.wait(30) == 1, process.said()
+        said = process.said()
     assert f"topic {others.reviews}, which labels of taken-in come from, does not exist" in said
     assert [each for each in said.splitlines() if " starts" not in each] == [said.splitlines()[-1]], said

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
+import command_server
 import msgspec
 import pytest
 from broker.commands import Run
@@ -172,15 +171,12 @@ def test_a_run_that_is_killed_is_gone_on_with_and_each_letter_is_sent_once(
 ) -> None:
     letters = [letter(names, number) for number in range(3)]
     put(cluster, names, *letters)
-    done = subprocess.run(
-        [sys.executable, "-m", "millstream", "dead-letters", "phishing", "--replay", "--yes"],
-        env={**environment, "MILLSTREAM_FAILPOINTS": f"transaction.commit.{place}=kill@1"},
-        capture_output=True,
-        check=False,
-        timeout=60,
+    words = ("dead-letters", "phishing", "--replay", "--yes")
+    done = command_server.run(
+        *words, env={**environment, "MILLSTREAM_FAILPOINTS": f"transaction.commit.{place}=kill@1"}
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
-    code, told, errors = run("dead-letters", "phishing", "--replay", "--yes")
+    code, told, errors = run(*words)
     assert (code, told["sent"], told["sent_before"]) == (0, 3 - arrived, arrived), errors
     assert content(cluster, names.topic("features")) == wanted(*letters)
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
+import command_server
 import pytest
 from broker.commands import Run
 from kafka import TopicPartition
@@ -98,12 +99,8 @@ def test_a_replay_that_dies_before_or_after_a_commit_goes_on_without_a_repeat_or
     into = f"{names.prefix}died"
     words = ["replay", "phishing", "features", "--into", into, "--rate", "2000"]
     for place, call in (("before", 2), ("after", 1)):
-        done = subprocess.run(
-            [sys.executable, "-m", "millstream", *words],
-            env={**environment, "MILLSTREAM_FAILPOINTS": f"transaction.commit.{place}=kill@{call}"},
-            capture_output=True,
-            check=False,
-            timeout=60,
+        done = command_server.run(
+            *words, env={**environment, "MILLSTREAM_FAILPOINTS": f"transaction.commit.{place}=kill@{call}"}
         )
         assert done.returncode == -signal.SIGKILL, done.stderr
     code, told, said = run(*words)

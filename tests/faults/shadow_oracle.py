@@ -110,12 +110,12 @@ def insist(stream: Stream, *, models: int) -> int:
 
 def _insist_on(again: Again, challenger: Challenger, time: int, features: Features) -> None:
     known = again.known(challenger.model, time)
-    answer = None if known is None else again.said(known[0], features)
-    if known is None or (known[0].examples == 0 and answer.value is None and not answer.probabilities):
+    if known is None:
         assert (challenger.error, challenger.epoch) == ("no-version", -1)
         return
     version, at = known
     assert (challenger.epoch, challenger.examples) == (version.epoch, version.examples), (challenger, time, at)
+    answer = again.said(version, features)
     assert challenger.error is None
     assert challenger.prediction == answer.value
     assert challenger.probabilities == answer.wire_probabilities()

@@ -66,6 +66,7 @@ def test_killed_at_every_place_that_could_be_torn_nothing_is(
     rig.finish(tally, sum(due.values()))
 
 
+@pytest.mark.full  # tests/faults/test_clients_change.py kills predictors of both clients
 @pytest.mark.fault("F3")
 def test_predictors_killed_at_random_answer_each_event_once_and_in_order(
     rig: Rig, rng: random.Random, rounds: Rounds, tally: Tally

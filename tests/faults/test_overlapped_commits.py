@@ -62,6 +62,7 @@ def test_killed_at_every_place_of_an_overlapped_commit_nothing_is_torn(
     behind.finish(tally, len(plan))
 
 
+@pytest.mark.full
 @pytest.mark.fault("F3")
 def test_predictors_that_are_behind_and_killed_answer_each_event_once_and_in_order(
     behind: Rig, rng: random.Random, rounds: Rounds, tally: Tally

@@ -221,6 +221,22 @@ def test_a_champion_that_has_learned_nothing_and_has_no_answer_loses_to_nobody()
     assert world.metadata().contest is None
 
 
+def test_a_challenger_that_has_learned_nothing_and_has_no_answer_takes_no_part() -> None:
+    world = World(replace(RULE, labels=5000))
+    for number in range(200):
+        found = comparison(number, {MAIN: False, B: False, C: False})
+        b, c = found.shadow.challengers
+        b = msgspec.structs.replace(b, examples=0, prediction=None if number < 50 else True)
+        c = msgspec.structs.replace(c, examples=0 if number < 100 else 1, prediction=None)
+        shadow = msgspec.structs.replace(found.shadow, challengers=[b, c])
+        world.add(msgspec.structs.replace(found, shadow=shadow))
+    world.work()
+    b, c = world.metadata().standings
+    # The last fifty of the 200 have not settled.
+    assert (b.labels, b.challenger_loss) == (99, 0.0)
+    assert (c.labels, c.challenger_loss) == (49, 1.0)
+
+
 def test_events_that_another_model_answered_do_not_count() -> None:
     world = World()
     world.add(*(comparison(number, cycle(number, BETTER), served=C) for number in range(400)))

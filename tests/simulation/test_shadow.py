@@ -309,31 +309,6 @@ def test_a_process_that_dies_is_started_and_asked_again_and_is_no_failure_of_the
     started[-1].close()
 
 
-@pytest.mark.parametrize(("examples", "error", "epoch"), [(0, "no-version", -1), (5, "model", 1)])
-def test_a_model_that_has_learned_nothing_and_cannot_answer_yet_takes_no_part(
-    examples: int, error: str, epoch: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It would lose to every model that has an answer before its first example."""
-    site = Site()
-    site.announce("sim.forest", examples)
-    face = version_loader.VersionLoader.load
-
-    def raises(features: Any) -> Any:
-        raise ZeroDivisionError
-
-    def loaded(loader: Any, manifest: Any, *more: Any) -> Any:
-        found = face(loader, manifest, *more)
-        found.face.model.predict_one = raises
-        return found
-
-    monkeypatch.setattr(version_loader.VersionLoader, "load", loaded)
-    site.log.now += 1
-    site.predict("a")
-    site.drain()
-    answer = site.answers()["a"]["sim.forest"]
-    assert (answer.error, answer.epoch, answer.prediction) == (error, epoch, None)
-
-
 def told(site: Site, event_id: str) -> ShadowMetadata:
     """Return what is committed of the partition of an event."""
     place = site.log.places[GROUP, Partition(NAMES.whole, partition_of(event_id, PARTITIONS))]

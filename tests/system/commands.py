@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import command_server
 from system.oracle import Stream
 
 from millstream.status.report import served
@@ -21,6 +22,14 @@ _SECONDS = 120
 
 def millstream(stream: Stream, *words: str, code: int = 0, folder: Path | None = None) -> str:
     """Run a command to its end and return what it printed; its error where that is what is expected."""
+    done = command_server.run(*words, env=stream.environment(), cwd=folder)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr if code else done.stdout
+
+
+def typed(stream: Stream, *words: str, folder: Path | None = None) -> str:
+    """Run a command in a process that starts from nothing, as a user's shell starts it; return what it printed."""
     done = subprocess.run(
         [sys.executable, "-m", "millstream", *words],
         env=stream.environment(),
@@ -30,9 +39,9 @@ def millstream(stream: Stream, *words: str, code: int = 0, folder: Path | None =
         timeout=_SECONDS,
         check=False,
     )
-    assert done.returncode == code, done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
-    return done.stderr if code else done.stdout
+    return done.stdout
 
 
 def told(stream: Stream, *words: str) -> Any:
@@ -45,14 +54,7 @@ def lines(stream: Stream, *words: str) -> list[Any]:
 
 def traced(stream: Stream, event_id: str) -> tuple[int, Any]:
     """Return the exit code of `trace` and its JSON, which it prints whatever the code is."""
-    done = subprocess.run(
-        [sys.executable, "-m", "millstream", "trace", stream.names.stream, event_id, "--json"],
-        env=stream.environment(),
-        capture_output=True,
-        text=True,
-        timeout=_SECONDS,
-        check=False,
-    )
+    done = command_server.run("trace", stream.names.stream, event_id, "--json", env=stream.environment())
     assert "Traceback" not in done.stderr
     return done.returncode, json.loads(done.stdout)
 

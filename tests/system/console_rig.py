@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import command_server
 import httpx
+from command_server import Running
 from system.http_server import FLOW, free_port, until
 from system.oracle import Stream
 
@@ -17,25 +18,10 @@ EVENTS = 30
 
 
 @contextmanager
-def running(environ: dict[str, str], *words: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a command for a while; what it printed is shown if the test fails."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "millstream", *words],
-        env=environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            said = process.communicate(timeout=30)[0]
-        except subprocess.TimeoutExpired:
-            process.kill()
-            said = process.communicate()[0]
-        print(said)
+def running(environ: dict[str, str], *words: str) -> Iterator[Running]:
+    """Run a command for a while, and end it in order."""
+    with command_server.running(*words, env=environ, end=signal.SIGTERM) as started:
+        yield started
 
 
 @contextmanager
@@ -54,7 +40,7 @@ def console(stream: Stream, *words: str, failpoints: str = "", ready: bool = Tru
 class Console:
     """A console, as a caller sees it."""
 
-    def __init__(self, client: httpx.Client, process: subprocess.Popen[str]) -> None:
+    def __init__(self, client: httpx.Client, process: Running) -> None:
         self.client, self.process = client, process
 
     def get(self, path: str) -> Any:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import random
+import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import command_server
 import httpx
+from command_server import Running
 from system.oracle import Stream
 
 SECONDS = 120
@@ -41,19 +42,9 @@ def free_ports(count: int) -> int:
 
 
 @contextmanager
-def running(stream: Stream, *words: str) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "millstream", *words],
-        env=stream.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        print(process.communicate()[0])
+def running(stream: Stream, *words: str) -> Iterator[Running]:
+    with command_server.running(*words, env=stream.environment(), end=signal.SIGKILL) as started:
+        yield started
 
 
 def is_ready(client: httpx.Client) -> bool:

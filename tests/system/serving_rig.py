@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+from command_server import Started
 from system.http_server import free_ports, is_ready, until
 from system.oracle import Stream
 
@@ -71,7 +70,7 @@ def raw(port: int, sent: bytes, wait_s: float = 0.3, *, shut: bool = False) -> H
 class Serving:
     """The processes, by their ports."""
 
-    def __init__(self, stream: Stream, process: subprocess.Popen[str], port: int, log: Path) -> None:
+    def __init__(self, stream: Stream, process: Started, port: int, log: Path) -> None:
         self.stream, self.process, self.port, self._log = stream, process, port, log
         self.console = port + 1
         self.base = f"http://127.0.0.1:{port}"
@@ -90,9 +89,9 @@ class Serving:
 def serving(stream: Stream, folder: Path, *words: str) -> Iterator[Serving]:
     """Run a stream with `run --serve`; what it printed is shown if the test fails."""
     port, log = free_ports(2), folder / "serving.log"
-    command = [sys.executable, "-m", "millstream", "run", stream.ref, "--serve", "--port", str(port), *words]
+    command = ("run", stream.ref, "--serve", "--port", str(port), *words)
     with log.open("w") as out:
-        process = subprocess.Popen(command, env=stream.environment(), stdout=out, stderr=out, text=True)
+        process = Started(*command, env=stream.environment(), out=out.fileno(), err=out.fileno())
     try:
         found = Serving(stream, process, port, log)
         for each in (found.port, found.console):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from river import datasets
-from system.commands import lines, millstream, running, told, traced, until_learned, until_served
+from system.commands import lines, millstream, running, told, traced, typed, until_learned, until_served
 from system.oracle import Stream, assert_once, assert_versions_are_functions_of_the_log, examples, predictions
 
 from schemas.events import Prediction
@@ -24,7 +25,7 @@ def stream(bootstrap: str, prefix: str, tmp_path: Path) -> Stream:
 
 
 def test_the_demo_ends_by_itself_and_leaves_all_for_the_other_commands(stream: Stream) -> None:
-    summary = told(stream, "demo")
+    summary = json.loads(typed(stream, "demo", "--json"))
     assert (summary["events"], summary["predictions"], summary["learned"]) == (EVENTS, EVENTS, EVENTS)
     assert summary["metrics"]["served"]["all"]["ROCAUC"] > 0.9
     answered = predictions(stream)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import psutil
 import pytest
-from system.commands import millstream, running, told, until_learned
+from system.commands import millstream, running, typed, until_learned
 from system.oracle import Stream
 
 ROWS = 700
@@ -150,17 +150,17 @@ def test_a_new_csv_is_served_better_than_its_baseline(
 ) -> None:
     data = write(case, tmp_path)
     stream = Stream(str(tmp_path / f"{case.name}.py"), bootstrap, prefix, tmp_path / "home")
-    said = millstream(stream, "init", case.name, "--from", str(data), folder=tmp_path)
+    said = typed(stream, "init", case.name, "--from", str(data), folder=tmp_path)
     clock.look()
     for each in case.said:
         assert each in said
     assert "note: the model: " in said  # it beats its baseline
-    assert f"{case.name}: fit to run" in millstream(stream, "check", stream.ref, "--from", str(data))
+    assert f"{case.name}: fit to run" in typed(stream, "check", stream.ref, "--from", str(data))
     clock.look()
     with running(stream, tmp_path / "run.log") as process:
         assert seconds_of(process) < SECONDS
         report = json.loads(
-            millstream(stream, "publish", stream.ref, str(data), "--rate", "120", "--label-delay", "20", "--json")
+            typed(stream, "publish", stream.ref, str(data), "--rate", "120", "--label-delay", "20", "--json")
         )
         clock.look()
         assert report["acknowledged"] == report["labels_acknowledged"] == ROWS
@@ -171,9 +171,9 @@ def test_a_new_csv_is_served_better_than_its_baseline(
         assert (shown["labels"], shown["no_learner"]) == (ROWS, False)
         assert set(shown["quality"]["metrics"][0]["baselines"]) == {"last_label", case.baseline}
         until_learned(stream, ROWS)
-        metrics = told(stream, "models", "list", stream.ref)[-1]["metrics"]
+        metrics = json.loads(typed(stream, "models", "list", stream.ref, "--json"))[-1]["metrics"]
         clock.look()
-        assert f"{case.name} on " in millstream(stream, "status", stream.ref)
+        assert f"{case.name} on " in typed(stream, "status", stream.ref)
         clock.look()
     served, baseline = (metrics[source]["all"][case.metric] for source in ("served", case.baseline))
     assert served < baseline if case.metric == "MAE" else served > baseline

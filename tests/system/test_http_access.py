@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import command_server
 import httpx
 import psutil
 import pytest
@@ -73,10 +74,8 @@ class Serving:
         return httpx.Client(base_url=self.base, verify=ssl.create_default_context(cafile=self.cert), timeout=30)
 
     def millstream(self, *words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "millstream", *words]
-        done = subprocess.run(
-            command, env=self.stream.environment(), capture_output=True, text=True, timeout=SECONDS, check=True
-        )
+        done = command_server.run(*words, env=self.stream.environment())
+        assert done.returncode == 0, done.stderr
         self.said.all.append(done.stderr)
         return done
 
@@ -259,10 +258,7 @@ def test_without_a_token_no_server_is_reached_from_other_machines(stream: Stream
     file.revoke("old")
     for command in ("server", "serve"):
         where = ("--host", _ALL_ADDRESSES, "--port", str(free_ports(2)))
-        done = subprocess.run(
-            [sys.executable, "-m", "millstream", command, stream.ref, *where],
-            env=stream.environment(), capture_output=True, text=True, timeout=SECONDS, check=False,
-        )  # fmt: skip
+        done = command_server.run(command, stream.ref, *where, env=stream.environment())
         assert done.returncode == 1
         assert "`millstream tokens create NAME" in done.stderr.splitlines()[-1] + done.stdout
         assert "Traceback" not in done.stderr + done.stdout

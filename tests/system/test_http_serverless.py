@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
+import command_server
 import httpx
 import pytest
 from system.http_server import FLOW, SECONDS, free_port, is_ready, running, until
@@ -26,14 +26,7 @@ def stream(bootstrap: str, prefix: str, tmp_path: Path) -> Stream:
 
 
 def command(stream: Stream, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "millstream", *words],
-        env=stream.environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=SECONDS,
-    )
+    return command_server.run(*words, env=stream.environment())
 
 
 def answered(stream: Stream) -> list[str]:

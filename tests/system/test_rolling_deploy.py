@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from command_server import Started
 from raw_kafka import raw_producer
 from system.commands import millstream, told
 from system.oracle import Stream, assert_once, predictions, read_all
@@ -61,12 +61,8 @@ class Deploy:
         """Run one role until the block ends, and insist that it ends in order; lends its log."""
         log = self.folder / f"{role}-{instance}.log"
         with log.open("w") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "millstream", role, self.file(which), "--instance", instance, *more],
-                env=self.stream.environment(),
-                stdout=file,
-                stderr=subprocess.STDOUT,
-            )
+            command = (role, self.file(which), "--instance", instance, *more)
+            process = Started(*command, env=self.stream.environment(), out=file.fileno(), err=file.fileno())
         try:
             yield log
             process.send_signal(signal.SIGTERM)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import csv
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import command_server
 import pytest
 from river import datasets
 from system.commands import millstream, running, told, traced, until_served
@@ -135,13 +134,6 @@ def assert_a_lost_model_is_said(stream: Stream) -> None:
 
 
 def check(stream: Stream, code: int) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "millstream", "check", stream.ref],
-        env=stream.environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = command_server.run("check", stream.ref, env=stream.environment())
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout

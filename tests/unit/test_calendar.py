@@ -22,7 +22,8 @@ from millstream.stream.load import load_stream
 from producers.file_formats import open_source
 from producers.rows import SourceError, SourceSpec
 from schemas.calendar import PARTS, CalendarFeatures, OutsideCalendar
-from schemas.contract import Contract, ContractError, Feature, calendar_added, misfit, names_seen
+from schemas.contract import Contract, ContractError, Feature
+from schemas.contract_changes import calendar_added, misfit, names_seen
 from schemas.events import Event
 
 ZONES = (

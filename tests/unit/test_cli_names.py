@@ -238,7 +238,7 @@ def test_a_name_that_leads_elsewhere_is_refused_in_one_line(
     wrong: list[str] = []
     # In `make test` a part at each: what many commands have, they try between them; what one has, begins elsewhere.
     having = [each for each, of, same, _ in EVERY if (of, same) == (name, kind)]
-    step = 1 if rounds(0, 1) else min(24, max(len(having), 6 if kind == "name" else 24))
+    step = 1 if rounds(0, 1) else min(24, max(len(having), 12 if kind == "name" else 24))
     for value in HOSTILE[(NAMES.index(name) + having.index(chain)) % step :: step]:
         if (not value.strip() and name.startswith("-")) or (name == "--prefix" and PREFIX.fullmatch(value)):
             continue  # as if it were not given; or one that anybody may have

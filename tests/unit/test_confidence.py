@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.referee.confidence import Boundary, Differences
@@ -91,21 +91,6 @@ def test_the_sums_are_those_of_the_definition(differences: list[float], least: f
     assert low == pytest.approx(mean - boundary.height(variance) / len(differences), abs=1e-9)
     assert high - mean == pytest.approx(mean - low)
     assert abs(low - least) < 1e-9 or sums.exceeds(least, boundary) == (low > least)
-
-
-@given(st.lists(st.floats(-1.0, 1.0), min_size=2, max_size=60), st.data())
-@settings(max_examples=40)
-def test_sums_since_a_time_are_those_of_the_rest(differences: list[float], data: st.DataObject) -> None:
-    at = data.draw(st.integers(0, len(differences) - 1))
-    sums, before = Differences(), Differences()
-    for number, each in enumerate(differences):
-        if number == at:
-            before = sums.copy()
-        sums.add(each)
-    rest = sums.since(before)
-    assert rest.count == len(differences) - at
-    assert rest.total == pytest.approx(math.fsum(differences[at:]), abs=1e-9)
-    assert rest.variance >= -1e-9
 
 
 def test_before_the_first_difference_nothing_is_known() -> None:

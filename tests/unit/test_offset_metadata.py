@@ -154,6 +154,6 @@ def test_a_local_store_of_the_version_before_is_read() -> None:
 
 
 def test_a_role_that_has_nothing_to_say_has_metadata_of_its_own_kind() -> None:
-    assert kind_of("monitor") is OffsetMetadata
-    assert read("monitor", '{"later": 1}') == OffsetMetadata()
+    assert kind_of("auditor") is OffsetMetadata
+    assert read("auditor", '{"later": 1}') == OffsetMetadata()
     assert {kind_of(role).role for role in COMMITTING} == {*COMMITTING}

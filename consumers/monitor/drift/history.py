@@ -222,7 +222,7 @@ class History:
             if not kept:
                 continue
             first = min(kept)
-            if since_ms < first and longer is not None:
+            if since_ms < first and longer is not None and first // longer.span * longer.span in longer.closed:
                 first = -(-first // longer.span) * longer.span
             whole = (scale.closed[start].whole() for start in kept if max(first, since_ms) <= start < until)
             found += [each for each in whole if each is not None]

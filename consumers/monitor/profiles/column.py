@@ -77,8 +77,10 @@ class Column:
         finite = np.isfinite(numbers)
         kept, hashed = numbers[finite], numbers[finite]
         if ints and any(rounded := list(map(is_rounded, values))):
-            hashed = numbers[finite & ~np.array(rounded)]
-            self._distinct.add(np.array(list(map(integer_hash, compress(values, rounded))), np.int64))  # type: ignore[arg-type]
+            inexact = np.array(rounded)
+            hashed = numbers[finite & ~inexact]
+            large: Any = compress(values, finite & inexact)
+            self._distinct.add(np.array(list(map(integer_hash, large)), np.int64))
         self.present += ints + floats
         whole = ints - (sum(value.__class__ is int for value in compress(values, np.isinf(numbers))) if ints else 0)
         self._count("int", whole)

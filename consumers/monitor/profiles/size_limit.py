@@ -1,7 +1,7 @@
 """Bound of the size of a window's record: where all of it does not fit, everything is thinned evenly.
 
-Each step halves the knots of numbers, the hashes, the categories and the pairs, until the profiles fit into 800 KB; a
-fetch of a few windows stays small then. 500 features of numbers fit without a step.
+Each step halves the knots of numbers (down to 9), the hashes (down to 16), the categories and the pairs, until the
+profiles fit into 800 KB; a fetch of a few windows stays small then. 500 features of numbers fit without a step.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from schemas.profiles import Pairs, Profile
 
 MOST_BYTES: Final = 800_000
 _STEPS: Final = 6
+_LEAST_CELLS: Final = 8
+_LEAST_HASHES: Final = 16
 _POINT: Final = 8 + 3  # bytes: a double, and its weight as a varint
 _HASH: Final = 9
 _COUNT: Final = 4
@@ -34,7 +36,9 @@ def fitted(
     for step in range(1, _STEPS + 1):
         if sum(_size(name, profile) for name, profile in thinner.items()) + _pairs_size(pairs) <= MOST_BYTES:
             break
-        thinner = {name: _thinned(profile, step, max(1, cells >> step)) for name, profile in profiles.items()}
+        thinner = {
+            name: _thinned(profile, step, max(_LEAST_CELLS, cells >> step)) for name, profile in profiles.items()
+        }
         pairs = None if pairs is None else merged_pairs([pairs], MOST_PAIRS >> step)
     return thinner, pairs
 
@@ -61,7 +65,7 @@ def _thinned(profile: Profile, step: int, cells: int) -> Profile:
         points, weights = written(thinned(knots_from(numbers.points, numbers.weights), cells))
         numbers = replace(numbers, points=points, weights=weights)
     counts, rest = cut(profile.categories, profile.rest, MOST_CATEGORIES >> step)
-    hashes = profile.hashes[: MOST_HASHES >> step]
+    hashes = profile.hashes[: max(_LEAST_HASHES, MOST_HASHES >> step)]
     return replace(
         profile,
         numbers=numbers,

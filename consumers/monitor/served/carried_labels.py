@@ -110,39 +110,46 @@ class CarriedLabels(KnownLabels):
             encoded = msgspec.json.encode(_State(self._numeric, self._names, list(_entries(kept))))
             if len(encoded) <= MOST_BYTES:
                 return encoded
-            if len(kept) <= _KEPT_WHOLE:
+            if len(kept) <= _KEPT_WHOLE + 1:
                 return msgspec.json.encode(_State(self._numeric, [], []))
-            # A later time knows more: of two entries the later one is kept, as in `KnownLabels`.
             cut = len(kept) - _KEPT_WHOLE
-            kept[:cut] = kept[1:cut:2]
+            kept[:cut] = kept[:cut:2]  # as in `KnownLabels`
 
     @classmethod
     def from_json(cls, encoded: bytes, numeric: bool, wants: Wants) -> CarriedLabels:
-        """Return the object whose state this is. Raises msgspec.MsgspecError if it is not one."""
+        """Return the object whose state this is; a new one if the state is empty, damaged, or of another task."""
         known = cls(numeric, wants)
         if not encoded:
             return known
-        state = msgspec.json.decode(encoded, type=_State)
-        if state.numeric != numeric:
-            return known  # the stream's task has changed
-        known._names = [*state.classes]
-        known._places = {name: place for place, name in enumerate(known._names)}
-        known._times = list(accumulate(entry[0] for entry in state.entries))
+        try:
+            state = msgspec.json.decode(encoded, type=_State)
+            if state.numeric == numeric:
+                known._restore(state)
+        except (msgspec.MsgspecError, LookupError, TypeError, ValueError, ArithmeticError):
+            return cls(numeric, wants)
+        return known
+
+    def _restore(self, state: _State) -> None:
+        """Take a state. Raises LookupError, TypeError, ValueError or ArithmeticError if it is not valid."""
+        self._names = [*state.classes]
+        self._places = {name: place for place, name in enumerate(self._names)}
+        self._times = list(accumulate(entry[0] for entry in state.entries))
         counts: list[int] = []
         for entry in state.entries:
-            if numeric:
-                known._count += entry[3]
-                known._total = float(entry[2])
-                known._answers.append(_Numbers(float(entry[1]), known._total, known._count))
+            if self._numeric:
+                self._count += entry[3]
+                self._total = float(entry[2])
+                self._answers.append(_Numbers(float(entry[1]), self._total, self._count))
                 continue
             for place, number in zip(entry[2::2], entry[3::2], strict=True):
                 counts += [0] * (place + 1 - len(counts))
                 counts[place] += number
-            known._answers.append(_Classes(entry[1], tuple(counts)))
-        if not numeric:
-            known._counts = dict(zip(known._names, counts, strict=True))
-            known._count = sum(counts)
-        return known
+            self._answers.append(_Classes(entry[1], tuple(counts)))
+        if not self._numeric:
+            self._counts = dict(zip(self._names, counts, strict=True))
+            self._count = sum(counts)
+        for answers in self._answers:
+            self._graded(answers)
 
 
 def _entries(kept: Iterable[tuple[int, _Classes | _Numbers]]) -> Iterator[_Entry]:

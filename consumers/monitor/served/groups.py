@@ -43,7 +43,7 @@ def decoded(groups: Iterable[ServedGroup]) -> dict[Group, Sums]:
 def encoded(groups: Mapping[Group, Sums]) -> list[ServedGroup]:
     """Return the records of groups; small groups are put together until all fit into `MOST_BYTES`."""
     whole = groups.get(ALL)
-    kept = most_frequent(classes_in(whole.totals.get("served", {}))) if whole is not None else frozenset()
+    kept = most_frequent(classes_in([] if whole is None else whole.totals.values()))
     most = MOST_VALUES
     while True:
         some = _fewer(groups, most)

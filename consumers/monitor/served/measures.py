@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -74,9 +74,9 @@ def sums_of(tallies: Tallies) -> Totals:
             totals.pop(("squares", place))
             count = metric._y_var.mean.n
             totals[_SPREAD, place] = max(count - 1, 0) * metric._y_var.get()
-    return {
-        key: min(_LARGEST, max(-_LARGEST, value)) for key, value in totals.items() if value and not math.isnan(value)
-    }
+    # A spread of 0 is kept: `added` knows by it that there is one.
+    known = {key: value for key, value in totals.items() if value or key[0] == _SPREAD}
+    return _finite({key: value for key, value in known.items() if not math.isnan(value)})
 
 
 def added(several: Iterable[Mapping[tuple[Any, ...], float]]) -> Totals:
@@ -113,13 +113,42 @@ def values(task: Task, totals: Mapping[tuple[Any, ...], float]) -> dict[str, flo
     return {_NAMES[name]: value for name, value in found.items()}
 
 
-def classes_in(totals: Mapping[tuple[Any, ...], float]) -> Counter[Any]:
-    """Return how many labels each class has."""
+def additive(several: Sequence[Mapping[tuple[Any, ...], float]]) -> list[Totals]:
+    """Return sums that may be added and subtracted plainly, as `values_of_additive` takes them.
+
+    Squares of labels are taken from their common mean, so that subtracting them loses nothing.
+    """
+    whole = added(several)
+    centres = {
+        place: whole.get(("sum", place), 0.0) / count
+        for place in [key[1] for key in whole if key[0] == _SPREAD]
+        if (count := whole.get(("n", place), 0.0))
+    }
+    found = []
+    for totals in several:
+        made = {key: value for key, value in totals.items() if key[0] != _SPREAD}
+        for place, centre in centres.items():
+            count, total = totals.get(("n", place), 0.0), totals.get(("sum", place), 0.0)
+            apart = total - count * centre
+            made["sum", place] = apart
+            made["squares", place] = totals.get((_SPREAD, place), 0.0) + (apart * apart / count if count else 0.0)
+        found.append(made)
+    return found
+
+
+def values_of_additive(task: Task, totals: Mapping[tuple[Any, ...], float]) -> dict[str, float | None]:
+    """Return each metric's value over sums of `additive`, by name; `None` if it is undefined."""
+    return {_NAMES[name]: value for name, value in values_of(measures_of(task), totals).items()}
+
+
+def classes_in(several: Iterable[Mapping[tuple[Any, ...], float]]) -> Counter[Any]:
+    """Return how often each class is a label or an answer."""
     found: Counter[Any] = Counter()
-    for key, value in totals.items():
-        if key[0] == "cell":
-            found[key[2]] += int(value)
-            found[key[3]] += 0
+    for totals in several:
+        for key, value in totals.items():
+            if key[0] == "cell":
+                found[key[2]] += int(value)
+                found[key[3]] += int(value)
     return found
 
 

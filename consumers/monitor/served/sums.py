@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import msgspec
-
 from consumers.model.evaluation import Board, Row, said_by
 from consumers.model.metric_totals import Totals
 from consumers.model.river_model import NO_ANSWER
@@ -68,10 +66,7 @@ class ServedSums:
         self._rules = rules
         task = rules.target.task
         wants = Tallies(measures_of(task), task == "anomaly").wants()
-        try:
-            self._known = CarriedLabels.from_json(state, task == "regression", wants)
-        except (msgspec.MsgspecError, TypeError, ValueError, IndexError):
-            self._known = CarriedLabels(task == "regression", wants)  # of another task, or not ours
+        self._known = CarriedLabels.from_json(state, task == "regression", wants)
         self._spelled = Spellings(self._known.classes)
         self._board = Board(task, partial(measures_of, task), 1, self._known)
         self._board.watch = self._count

@@ -209,11 +209,11 @@ class Pass:
         """Return the answers of the models that were asked, by name."""
         outcome = shadow.outcome
         served = Given(outcome.prediction, outcome.probabilities, outcome.error is not None, -1)
-        answers = {SERVED: served, name_of(outcome.model): served}
-        if outcome.error is None and is_unready(outcome.examples, outcome.prediction, outcome.probabilities):
-            del answers[name_of(outcome.model)]
+        answers = {SERVED: served}
+        if not is_unready(outcome):
+            answers[name_of(outcome.model)] = served
         for each in shadow.challengers:
-            if each.epoch >= 0:  # else it had no version yet
+            if each.epoch >= 0 and not is_unready(each):  # else it could not answer yet
                 given = Given(each.prediction, each.probabilities, each.error is not None, each.age_ms)
                 answers[name_of(each.model)] = given
         return answers

@@ -190,8 +190,8 @@ class ModelComparison(Shown, frozen=True, kw_only=True):
     def _remarks(self) -> Iterator[str]:
         for missing, count in self.left_out.items():
             yield (
-                f"{count:,} labelled events are left out: {missing} had no version when they were predicted, or was "
-                "not asked"
+                f"{count:,} labelled events are left out: {missing} had no version that could answer when they were "
+                "predicted, or was not asked"
             )
         if len(self.served) > 1:
             yield f"served by {', '.join(f'{name} {count:,}' for name, count in self.served.items())} of these events"

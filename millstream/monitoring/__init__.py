@@ -1,0 +1,1 @@
+"""Monitoring of a stream: the wiring of the role, and reading what it found."""

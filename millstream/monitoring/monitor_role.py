@@ -1,0 +1,96 @@
+"""Wiring of the monitor: its windows, their judging and the alert rules from the stream file, and where it begins."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING, Final
+
+from consumers.loop.last_offsets_file import TopicMemory
+from consumers.monitor.drift.judge import Judge
+from consumers.monitor.judging import StreamJudging
+from consumers.monitor.judging_protocol import NewJudging
+from consumers.monitor.monitor import Monitor, MonitorSettings
+from consumers.monitor.rules.decisions import Decisions
+from consumers.monitor.rules.rules import Rules, RulesSettings
+from consumers.monitor.served import values
+from consumers.roles import MONITOR
+from millstream.observability.role_log import say
+from millstream.processes.role_loop import drive, following, meet, state_alerts
+from millstream.stream.alert_rules import evaluated
+from millstream.stream.duration import spoken
+from millstream.stream.monitor_rules import drift_rules, reference_ms, window_rules
+from millstream.versions.kept_versions import KeptVersions
+from model_store import open_store
+from runtime.exits import TRY_AGAIN, Doubt
+from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.records import Partition, Positions
+from schemas.topics import PROFILES, Names
+
+if TYPE_CHECKING:
+    from millstream.config.settings import Settings
+    from millstream.observability.instrumentation import RoleInstrumentation
+    from millstream.stream.load import LoadedStream
+
+_REQUEST_MS: Final = 30_000
+
+
+def run_monitor(
+    loaded: LoadedStream,
+    settings: Settings,
+    instance: str,
+    new_epoch: bool = False,
+    *,
+    meter: RoleInstrumentation | None = None,
+) -> int:
+    """Watch the stream until told to stop; return the exit code."""
+    cluster, names, _ = meet(loaded, settings, PROFILES, "decisions", "jobs")
+    stream = loaded.stream
+    monitor_settings = MonitorSettings(names, window_rules(stream), new_epoch=new_epoch)
+    kept = state_alerts(cluster, names, MONITOR, instance)
+    memory = TopicMemory(settings.state(names) / f"{MONITOR}-{instance}.json", written=kept.written)
+    first = _first(cluster, reference_ms(stream.watch), stream.watch.window_ms)
+    decisions = Decisions([each.model_id for each in loaded.each_model])
+    judging = _new_judging(loaded, settings, names, decisions)
+    monitor = Monitor(monitor_settings, judging, first, say, memory)
+    with following(cluster, names, decisions.follow) as current:
+        return drive(cluster, names, MONITOR, instance, monitor, meter, kept) if current else TRY_AGAIN
+
+
+def _new_judging(loaded: LoadedStream, settings: Settings, names: Names, decisions: Decisions) -> NewJudging:
+    """Return what makes the judging of the stream whenever the monitor takes the profiles topic over."""
+    stream, judged = loaded.stream, drift_rules(loaded.stream)
+    rules = RulesSettings(names, evaluated(stream.alerts), stream.watch.window_ms)
+    versions = KeptVersions(open_store(settings.models, settings.keys, sign=False))
+
+    def new() -> StreamJudging:
+        found = Rules(rules, decisions.now, versions, lambda windows: values(windows, stream.task), say)
+        return StreamJudging(names, Judge(judged), found, say)
+
+    return new
+
+
+def _first(cluster: Cluster, reference: int | None, window: int) -> Callable[[Sequence[Partition]], Positions]:
+    """Return the function by which a new monitor begins to read, so that it has a reference at once.
+
+    It begins at the first whole window within the reference's length before now; without a length, with all there is.
+    """
+
+    def first(partitions: Sequence[Partition]) -> Positions:
+        if reference is None:
+            return {}
+        now = time.time_ns() // 1_000_000
+        since = max(0, now - reference) // window * window
+        with closing(cluster.consumer()) as consumer:
+            for topic in {partition.topic for partition in partitions}:
+                if not consumer.partitions_for_topic(topic):
+                    raise Doubt(f"the partitions of {topic} are not known yet: restarting")
+            found = consumer.offsets_for_times(dict.fromkeys(partitions, since), timeout_ms=_REQUEST_MS)
+            ends = consumer.end_offsets(list(partitions), timeout_ms=_REQUEST_MS)
+        begins = {at: ends[at] if (begin := found[at]) is None else begin for at in partitions}
+        told = ", ".join(f"{topic}[{number}] from {begin}" for (topic, number), begin in sorted(begins.items()))
+        say(f"a new monitor: watched since {spoken(now - since)} ago, {told}")
+        return begins
+
+    return first

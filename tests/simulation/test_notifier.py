@@ -1,0 +1,416 @@
+"""Delivery of alerts: in order, at least once with the same id, each target at its own place, silences and acks."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import pytest
+from receiver import Receiver, Request, answering, receiving
+from simulation.log import Crash, MemoryLog, SimulatedLoop
+
+from consumers.notifier import courier
+from consumers.notifier.notifier import Notifier, NotifierSettings
+from consumers.notifier.offset_metadata import NotifierMetadata
+from consumers.notifier.target import Target
+from runtime.kafka_client.records import Output, Partition
+from schemas.alerts import Alert, AlertNote, read_alert
+from schemas.topics import Names
+
+NAMES = Names("s", notifies=True)
+TOPIC = NAMES.topic("alerts")
+PLACE = Partition(TOPIC, 0)
+MINUTE, HOUR = 60_000, 3_600_000
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for a failed target a hundredth of the time."""
+    monkeypatch.setattr(courier, "_FIRST_WAIT_S", 0.01)
+
+
+class World:
+    """The alerts topic, and the notifier that works on it."""
+
+    def __init__(self, *targets: Target) -> None:
+        self.log = MemoryLog({TOPIC: 1})
+        self.targets = targets
+        self.said: list[str] = []
+        self.notifier, self.loop = self._start()
+
+    def _start(self) -> tuple[Notifier, SimulatedLoop]:
+        notifier = Notifier(NotifierSettings(NAMES, self.targets), lambda: self.log.now, self.said.append)
+        return notifier, SimulatedLoop(self.log, NAMES.group("notifier"), notifier)
+
+    def restart(self, *targets: Target) -> None:
+        """Kill the process, and start another."""
+        self.notifier.close()
+        self.targets = targets or self.targets
+        self.notifier, self.loop = self._start()
+
+    def alert(
+        self, name: str, state: Literal["raised", "cleared"] = "raised", notify: str = "ops", text: str = ""
+    ) -> None:
+        details = {"notify": notify} if notify and state == "raised" else {}
+        alert = Alert(name, "warning", state, text or name, self.log.now, details)
+        self.log.append(Output(TOPIC, 0, name.encode(), alert.encode()))
+
+    def note(self, name: str, decision: Literal["ack", "silence", "unsilence"], minutes: int | None = None) -> None:
+        until = None if minutes is None else self.log.now + minutes * MINUTE
+        note = AlertNote(name, decision, "ann", "because", self.log.now, until)
+        self.log.append(Output(TOPIC, 0, name.encode(), note.encode()))
+
+    def work(self, until: Callable[[], object] = lambda: True) -> None:
+        """Take turns until all is read and this holds."""
+        end = time.monotonic() + 30
+        self.loop.step({TOPIC: 3})
+        while not (self.loop.idle() and until()):
+            assert time.monotonic() < end, self.metadata()
+            self.loop.step({TOPIC: 3})
+            time.sleep(0.005)
+
+    def settle(self) -> None:
+        """Take turns until all that was read is delivered."""
+        self.work(lambda: self.at() == len(self.log.records[PLACE]) and self.waiting() == 0)
+
+    def waiting(self) -> int:
+        return sum(not each.idle for each in self.notifier._couriers.values())
+
+    def metadata(self) -> NotifierMetadata:
+        told = NotifierMetadata.decode(self.log.places[NAMES.group("notifier"), PLACE].metadata)
+        assert isinstance(told, NotifierMetadata)
+        return told
+
+    def at(self) -> int:
+        return self.log.places[NAMES.group("notifier"), PLACE].offset
+
+    def raised(self) -> list[tuple[str, str]]:
+        found = [read_alert(each.value or b"") for each in self.log.read(TOPIC) if (each.key or b"").startswith(b"not")]
+        return [(each.name, each.state) for each in found]
+
+
+def target(receiver: Receiver, name: str = "ops", **more: Any) -> Target:
+    return Target(name, more.pop("kind", "webhook"), receiver.url, **more)
+
+
+def told(requests: Sequence[Request]) -> list[tuple[str, str]]:
+    return [(each.json["data"]["name"], each.json["data"]["state"]) for each in requests]
+
+
+def ids(requests: Sequence[Request]) -> list[str]:
+    return [each.headers["webhook-id"] for each in requests]
+
+
+def test_alerts_go_in_order_to_the_targets_that_their_rules_name() -> None:
+    with receiving() as ops, receiving() as every, receiving() as other:
+        world = World(target(ops), target(every, "every", everything=True), target(other, "other"))
+        world.work()
+        world.alert("monitor.a")
+        world.alert("learner.memory", notify="")
+        world.alert("monitor.b", notify="other ops")
+        world.alert("monitor.a", "cleared")
+        world.settle()
+        world.notifier.close()
+    assert told(ops.requests) == [("monitor.a", "raised"), ("monitor.b", "raised"), ("monitor.a", "cleared")]
+    assert told(other.requests) == [("monitor.b", "raised")]
+    assert told(every.requests) == [
+        ("monitor.a", "raised"),
+        ("learner.memory", "raised"),
+        ("monitor.b", "raised"),
+        ("monitor.a", "cleared"),
+    ]
+    assert len({*ids(ops.requests)}) == 3
+
+
+def test_a_new_notifier_does_not_tell_of_the_past() -> None:
+    with receiving() as ops:
+        world = World(target(ops))
+        world.notifier.close()
+        world = World.__new__(World)
+        world.log, world.targets, world.said = MemoryLog({TOPIC: 1}), (target(ops),), []
+        world.alert("monitor.old")
+        world.notifier, world.loop = world._start()
+        world.work()
+        world.alert("monitor.new")
+        world.alert("monitor.old", "cleared")
+        world.settle()
+        world.notifier.close()
+    assert told(ops.requests) == [("monitor.new", "raised"), ("monitor.old", "cleared")]
+
+
+def test_a_dead_target_holds_up_no_other_and_is_an_alert_that_it_does_not_get() -> None:
+    with receiving(answering(500)) as dead, receiving() as fine:
+        world = World(target(dead, "dead", everything=True), target(fine, "fine", everything=True))
+        world.work()
+        for number in range(5):
+            world.alert(f"monitor.a{number}")
+        world.work(world.raised)
+        assert world.raised() == [("notifier.target.dead", "raised")]
+        world.work(lambda: len(fine.requests) == 6)
+        assert ids(dead.requests[:3]) == [ids(dead.requests)[0]] * 3
+        assert world.at() == 0
+        dead.behaviour = answering(200)
+        world.work(lambda: len(world.raised()) == 2)
+        world.settle()
+        world.notifier.close()
+    assert world.raised() == [("notifier.target.dead", "raised"), ("notifier.target.dead", "cleared")]
+    delivered = [name for name, _ in itertools.groupby(told(dead.requests))]
+    assert delivered == [(f"monitor.a{number}", "raised") for number in range(5)]
+    assert told(fine.requests) == [
+        *delivered,
+        ("notifier.target.dead", "raised"),
+        ("notifier.target.dead", "cleared"),
+    ]
+
+
+def test_a_kill_after_a_delivery_that_was_not_committed_repeats_it_with_the_same_id() -> None:
+    with receiving() as ops:
+        world = World(target(ops))
+        world.work()
+        world.alert("monitor.a")
+        world.alert("monitor.b")
+        dies = iter([False, True])
+        world.loop._crash = lambda place: place == "before the commit" and next(dies, False)
+        with pytest.raises(Crash):
+            world.work(lambda: ops.wait(2) and False)
+        world.restart()
+        world.settle()
+        world.restart()
+        world.alert("monitor.c")
+        world.settle()
+        world.notifier.close()
+    assert {*told(ops.requests)} == {(f"monitor.{each}", "raised") for each in "abc"}
+    by_id = dict(zip(ids(ops.requests), told(ops.requests), strict=True))
+    assert len(by_id) == 3
+    assert told(ops.requests)[-1] == ("monitor.c", "raised")
+    assert told(ops.requests).count(("monitor.c", "raised")) == 1
+
+
+def test_a_new_target_begins_with_what_comes_even_beside_a_dead_one() -> None:
+    with receiving(answering(500)) as dead, receiving() as new:
+        world = World(target(dead))
+        world.work()
+        world.alert("monitor.a")
+        world.work(lambda: dead.requests)
+        world.restart(target(dead), target(new, "new", everything=True))
+        world.work()
+        world.alert("monitor.b", notify="ops new")
+        world.work(lambda: ("monitor.b", "raised") in told(new.requests))
+        world.restart()
+        world.alert("monitor.c", notify="ops new")
+        world.work(lambda: ("monitor.c", "raised") in told(new.requests))
+        world.notifier.close()
+    names = [name for name, _ in told(new.requests) if name.startswith("monitor")]
+    assert [name for name, _ in itertools.groupby(names)] == ["monitor.b", "monitor.c"]
+    assert world.at() == 0
+
+
+def test_a_content_that_is_refused_is_given_up_and_the_next_is_delivered() -> None:
+    with receiving(answering(400)) as ops:
+        world = World(target(ops))
+        world.work()
+        world.alert("monitor.a")
+        world.work(lambda: len(ops.requests) == 5)
+        ops.behaviour = answering(204)
+        world.alert("monitor.b")
+        world.settle()
+        [note] = world.metadata().targets.values()
+        world.notifier.close()
+    assert told(ops.requests) == [("monitor.a", "raised")] * 5 + [("monitor.b", "raised")]
+    assert (note.delivered, note.lost, note.failing_since) == (1, 1, 0)
+
+
+def test_what_fails_for_three_days_is_given_up_also_over_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
+    with receiving(answering(500)) as ops:
+        world = World(target(ops))
+        world.work()
+        world.alert("monitor.a")
+        world.work(lambda: world.metadata().targets["ops"].failing_since)
+        monkeypatch.setattr(courier, "GIVEN_UP_AFTER_MS", 0)
+        world.restart()
+        world.work(lambda: world.metadata().targets["ops"].lost == 1)
+        world.notifier.close()
+    assert world.at() >= 1
+
+
+def test_a_function_that_fails_loses_its_alert_only() -> None:
+    def broken(alert: Any) -> Any:
+        if alert["name"] == "monitor.a":
+            raise ValueError("with a value of an event in it")
+        return {"text": alert["name"]}
+
+    with receiving() as ops:
+        world = World(target(ops, body=broken))
+        world.work()
+        world.alert("monitor.a")
+        world.alert("monitor.b")
+        world.work(lambda: ops.requests)
+        world.settle()
+        world.notifier.close()
+    assert [each.json for each in ops.requests] == [{"text": "monitor.b"}]
+    assert not any("value of an event" in line for line in world.said)
+
+
+def test_a_target_without_its_secret_is_an_alert_for_the_others() -> None:
+    with receiving() as fine:
+        problem = "the environment variable KEY is not set"
+        world = World(Target("ops", "webhook", "", problem=problem), target(fine, "fine", everything=True))
+        world.work()
+        world.alert("monitor.a")
+        world.work(lambda: len(fine.requests) == 2)
+        world.notifier.close()
+    message = fine.requests[1].json["data"]["message"]
+    assert message.startswith(f"alerts do not reach ops: {problem}; it is tried again")
+
+
+# --- silence and ack ----------------------------------------------------------------------------------------
+
+
+def test_a_silenced_alert_is_delivered_when_the_silence_ends_if_it_is_still_raised() -> None:
+    with receiving() as ops:
+        world = World(target(ops))
+        world.work()
+        for name in ("monitor.a", "monitor.b"):
+            world.note(name, "silence", minutes=120)
+            world.alert(name)
+        world.alert("monitor.a", "cleared")
+        world.alert("monitor.c")
+        world.settle()
+        assert told(ops.requests) == [("monitor.c", "raised")]
+        world.restart()
+        world.log.now += 119 * MINUTE
+        world.settle()
+        assert len(ops.requests) == 1
+        world.log.now += 2 * MINUTE
+        world.settle()
+        world.work(lambda: len(ops.requests) == 2 and not world.metadata().withheld)
+        world.restart()
+        world.alert("monitor.b", "cleared")
+        world.settle()
+        world.notifier.close()
+    assert told(ops.requests) == [("monitor.c", "raised"), ("monitor.b", "raised"), ("monitor.b", "cleared")]
+
+
+def test_a_kill_while_a_withheld_alert_is_on_its_way_loses_neither_it_nor_its_end() -> None:
+    with receiving() as ops:
+        world = World(target(ops))
+        world.work()
+        world.note("monitor.a", "silence", minutes=1)
+        world.alert("monitor.a")
+        world.settle()
+        world.log.now += 2 * MINUTE
+        world.loop._crash = lambda place: place == "before the commit" and bool(ops.wait(1))
+        with pytest.raises(Crash):
+            world.work()
+        world.restart()
+        world.alert("monitor.a", "cleared")
+        world.settle()
+        world.notifier.close()
+    assert [name for name, _ in itertools.groupby(told(ops.requests))] == [
+        ("monitor.a", "raised"),
+        ("monitor.a", "cleared"),
+    ]
+    assert len({*ids(ops.requests)}) == 2
+
+
+def test_the_end_of_a_silence_by_hand_delivers_at_once_and_a_clear_is_told_to_who_knew() -> None:
+    with receiving() as ops:
+        world = World(target(ops))
+        world.work()
+        world.alert("monitor.a")
+        world.note("monitor.a", "silence", minutes=60)
+        world.note("monitor.b", "silence", minutes=60)
+        world.alert("monitor.b")
+        world.alert("monitor.a", text="more findings")
+        world.note("monitor.b", "unsilence")
+        world.alert("monitor.a", "cleared")
+        world.settle()
+        ops.wait(3)
+        world.notifier.close()
+    assert sorted(told(ops.requests)) == [("monitor.a", "cleared"), ("monitor.a", "raised"), ("monitor.b", "raised")]
+
+
+def test_of_an_acknowledged_alert_only_its_end_is_told() -> None:
+    with receiving() as ops:
+        world = World(target(ops))
+        world.work()
+        world.note("monitor.a", "ack")  # of nothing: it has no effect
+        world.alert("monitor.a")
+        world.alert("monitor.a", text="more")
+        world.note("monitor.a", "ack")
+        world.alert("monitor.a", text="still more")
+        world.alert("monitor.a", "cleared")
+        world.alert("monitor.a", text="again")
+        world.settle()
+        world.notifier.close()
+    texts = [each.json["data"]["message"] for each in ops.requests]
+    assert texts == ["monitor.a", "more", "monitor.a", "again"]
+
+
+# --- Alertmanager -------------------------------------------------------------------------------------------
+
+
+def test_an_alertmanager_is_told_again_before_it_takes_an_alert_for_resolved() -> None:
+    with receiving() as manager:
+        world = World(target(manager, kind="alertmanager"))
+        world.work()
+        world.alert("monitor.a")
+        world.note("monitor.b", "silence", minutes=1000)
+        world.alert("monitor.b")
+        world.settle()
+        before = len(manager.requests)
+        world.log.now += 30_000
+        world.settle()
+        assert len(manager.requests) == before
+        for _ in range(3):
+            world.log.now += 61_000
+            world.settle()
+        world.alert("monitor.a", "cleared")
+        world.log.now += 61_000
+        world.settle()
+        world.notifier.close()
+    names = [[each["labels"]["alertname"] for each in request.json] for request in manager.requests]
+    assert names == [["monitor.a"]] * (before + 4)
+    ends = [json.loads(each.body)[0]["endsAt"] for each in manager.requests]
+    starts = {json.loads(each.body)[0]["startsAt"] for each in manager.requests}
+    assert len(starts) == 1
+    assert ends[-1] < ends[0]  # it has ended: the others say "in five minutes" of the real clock
+
+
+def test_another_topic_of_the_same_name_is_refused_and_then_begun_at_its_end() -> None:
+    from consumers.loop.log_faults import LogRefused
+
+    with receiving() as ops:
+        world = World(target(ops))
+        world.alert("monitor.a")
+        world.settle()
+        world.notifier.close()
+        world.log.recreate(TOPIC, with_places=False)
+        world.alert("monitor.b")
+        with pytest.raises(LogRefused):
+            world._start()
+        settings = NotifierSettings(NAMES, world.targets, new_epoch=True)
+        world.notifier = Notifier(settings, lambda: world.log.now, world.said.append)
+        world.loop = SimulatedLoop(world.log, NAMES.group("notifier"), world.notifier)
+        world.work()
+        world.alert("monitor.c")
+        world.settle()
+        world.notifier.close()
+    assert told(ops.requests) == [("monitor.a", "raised"), ("monitor.c", "raised")]
+
+
+def test_the_metadata_of_the_most_targets_and_silences_fits() -> None:
+    names = [f"target-{number:02}-with-a-long-name-xyz" for number in range(16)]
+    with receiving(answering(500)) as ops:
+        world = World(*(target(ops, name) for name in names))
+        for number in range(30):
+            name = f"monitor.{number:055}"
+            world.note(name, "silence", minutes=60)
+            world.alert(name, notify=" ".join(names))
+        world.alert("monitor.a", notify=" ".join(names))
+        world.work(lambda: len(world.raised()) == 16)
+        assert len(world.metadata().withheld) == 16
+        world.notifier.close()
