@@ -75,7 +75,7 @@ def _windows(events: Iterable[Labelled], each_hour: int, errors: dict[int, float
             wrong += model.predict_one(numbers) != bool(label)
             model.learn_one(numbers, bool(label))
         inputs, labels = WindowProfiles(500, None), WindowProfiles(500, None)
-        inputs.add_features([features for features, _ in taken])
+        inputs.add_features([{str(name): value for name, value in features.items()} for features, _ in taken])
         labels.add("label:value", [bool(label) for _, label in taken])
         errors[START_MS + hour * HOUR_MS] = wrong / each_hour
         profiles, pairs, _ = inputs.finish(each_hour)
