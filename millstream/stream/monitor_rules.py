@@ -35,13 +35,19 @@ def window_rules(stream: Stream, decided: DecidedBy | None = None) -> WindowRule
 def drift_rules(stream: Stream, between: Between | None = None) -> DriftRules:
     """Return the rules by which a stream's windows are judged.
 
-    `between` is the reference's range of time if the stream file names a version, an epoch or a range.
+    `between` is the reference's range of time if the stream file names a version or an epoch.
     """
     watch = stream.watch
     length = reference_ms(watch)
+    between = between or fixed_range(watch)
     reference = between or (Trailing() if length is None else Trailing(length))
     detectors = {ERROR: _adwin} if watch.detectors is None else dict(watch.detectors)
     return DriftRules(watch.window_ms, watch.alarms_per_ms, reference, detectors, served_error(stream.target.task))
+
+
+def fixed_range(watch: Watch) -> Between | None:
+    """Return the reference if it is a range of time, otherwise `None`."""
+    return None if watch.times is None else Between(*watch.times, str(watch.reference))
 
 
 def _adwin() -> Any:
