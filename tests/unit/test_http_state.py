@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from millstream.config.instance_id import hold
+from millstream.config import instance_id
 from millstream.status.http_state import look
 from millstream.status.render import Page, line
 from millstream.status.report import Model, Report, Stage
@@ -58,7 +58,7 @@ def test_damage_is_what_it_says(tmp_path: Path) -> None:
 def test_a_report_has_processor_time_and_memory_of_the_processes_here(tmp_path: Path) -> None:
     (tmp_path / "joiner-0.lock").write_text(str(os.getpid()))  # nobody holds it: the process has ended
     (tmp_path / "learner-0.lock").touch()
-    with closing(os.fdopen(hold(tmp_path / "predictor-0.lock"))):
+    with closing(os.fdopen(instance_id.hold(tmp_path / "predictor-0.lock"))):
         found = usage_here(tmp_path)
     assert list(found) == ["predictor-0"]
     assert found["predictor-0"].pid == os.getpid()
