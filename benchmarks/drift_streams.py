@@ -1,22 +1,23 @@
 """Seeded streams of simulated hours, with and without a change, as windows of the profiles topic and as plain columns.
 
-Features of five kinds: normal, heavy-tailed, rare categories, AR(1) with 0.9 (between events, and between hours), daily
-cycle. The columns are drawn at once (numpy) and made into windows of an hour, with fewer events than a live stream would
-have: more events make every change easier to see, and do not change how often chance raises an alarm.
+Features of five kinds: normal, heavy-tailed, rare categories, AR(1) with 0.9 (between events, and between hours) and
+daily cycle. The columns are drawn at once (numpy) and made into windows of an hour, with fewer events than a live
+stream would have: more events make every change easier to see, and do not change how often chance raises an alarm.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-from schemas.profiles import HOUR_MS, Numbers, Pairs, Profile, Window
+from schemas.profiles import DAY_MS, HOUR_MS, Numbers, Pairs, Profile, Window
 
 EVENTS = 120
 """Events an hour."""
@@ -129,6 +130,34 @@ def windows(made: Drawn) -> Iterator[Window]:
         profiles = {f"feature:{name}": each[hour] for name, each in (numbers | texts).items()}
         yield window("predictions", hour, profiles, pairs[hour])
         yield window("examples", hour, {"label:value": labels[hour]}, None)
+
+
+class Days:
+    """Days of a stream, made from its columns at once: `merge` of the hours gives the same in fifty times as long."""
+
+    def __init__(self, made: Drawn) -> None:
+        days = made.hours // 24
+        self._days = Drawn(
+            {name: _by_day(each, days) for name, each in made.numbers.items()},
+            {name: _by_day(each, days) for name, each in made.categories.items()},
+            _by_day(made.labels, days),
+            days,
+            made.seed,
+        )
+        self._windows = {
+            (each.kind, number // 2): msgspec.structs.replace(
+                each, partition=-1, span=DAY_MS, start=START_MS + number // 2 * DAY_MS, events=24 * EVENTS
+            )
+            for number, each in enumerate(windows(self._days))
+        }
+
+    def merge(self, parts: Sequence[Window], span: int) -> Window:
+        """Return the window of the day of these hours."""
+        return self._windows[parts[0].kind, (parts[0].start - START_MS) // DAY_MS]
+
+
+def _by_day(column: NDArray[Any], days: int) -> NDArray[Any]:
+    return column[: days * 24].reshape(days, 24 * EVENTS)
 
 
 def window(kind: str, hour: int, profiles: dict[str, Profile], pairs: Pairs | None, events: int = EVENTS) -> Window:

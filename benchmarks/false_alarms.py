@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.drift_streams import START_MS, drawn, windows
+from benchmarks.drift_streams import START_MS, Days, drawn, windows
 from consumers.monitor.drift.findings import Finding
 from consumers.monitor.drift.judge import Judge
 from consumers.monitor.drift.rules import DriftRules, Trailing
@@ -33,7 +33,7 @@ class Alarm:
 def alarms(seed: int, days: int, change: str | None = None) -> list[Alarm]:
     """Return the findings of a stream of so many days after the reference."""
     made = drawn(seed, (REFERENCE_DAYS + days) * 24 + 2, change, REFERENCE_DAYS * 24 + CHANGE_HOUR)
-    judge, found = Judge(RULES), list[Alarm]()
+    judge, found = Judge(RULES, Days(made).merge), list[Alarm]()
     open_before: set[tuple[str, str]] = set()
     for window in windows(made):
         if window.start < START_MS + REFERENCE_DAYS * DAY_MS:

@@ -46,12 +46,20 @@ def demo(
             help="Show two models on one stream (bananas-models): one is promoted by a rule; takes about a minute.",
         ),
     ] = False,
+    drift: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="Show a stream whose inputs change halfway (bananas-drift): an alarm pauses learning; takes about a "
+            "minute.",
+        ),
+    ] = False,
     file: Annotated[
         str | None, Parameter(help="Data file, if River does not include the data (elec2: elec.csv).")
     ] = None,
     rate: Annotated[
         float | None,
-        Parameter(help="Events per second [default: such that it takes about 20 s, or 60 s with --challenger]."),
+        Parameter(help="Events per second [default: such that it takes about 20 s; 60 s with --challenger, --drift]."),
     ] = None,
     http: HttpBeside = NO_HTTP,
     where: WhereWithBroker = HERE_WITH_BROKER,
@@ -64,9 +72,7 @@ def demo(
 
     Example: millstream demo bananas
     """
-    if challenger and stream is not None:
-        raise UsageError("--challenger shows the stream bananas-models: leave the name out")
-    stream = stream or ("bananas-models" if challenger else "phishing")
+    stream = _shown(stream, challenger, drift)
     if rate is not None and not rate > 0:
         raise UsageError(f"--rate {rate:g} must be more than 0 events a second")
     if http.serve and json:
@@ -84,6 +90,17 @@ def demo(
         http.require_console_free()
         options = replace(options, served=Served(server, http.beside(stream, "version", console=console)))
     return show(stream, settings, options)
+
+
+def _shown(stream: str | None, challenger: bool, drift: bool) -> str:
+    """Return the name of the stream that a demo shows. Raises UsageError."""
+    chosen = {"--challenger": (challenger, "bananas-models"), "--drift": (drift, "bananas-drift")}
+    asked = [(option, name) for option, (given, name) in chosen.items() if given]
+    if len(asked) > 1:
+        raise UsageError("--challenger and --drift show different streams: use one of them")
+    if asked and stream is not None:
+        raise UsageError(f"{asked[0][0]} shows the stream {asked[0][1]}: leave the name out")
+    return asked[0][1] if asked else stream or "phishing"
 
 
 def run(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 from consumers.predictor.offset_metadata import PredictorMetadata
 from consumers.roles import JOINER, LEARNER, MONITOR, PREDICTOR
 from millstream.config.settings import Settings
-from millstream.demo import challenger, render
+from millstream.demo import challenger, drift, render
 from millstream.demo.render import Scene
 from millstream.processes import run_stream
 from millstream.processes.broker_outage import Outage
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 _PREDICTORS: Final = 2
 _LABEL_DELAY_EVENTS: Final = 50
 _SECONDS: Final = 20.0
+_SECONDS_OF_DRIFT: Final = 60.0  # windows are a second long, and a reference needs some
 _SECONDS_OF_SEVERAL: Final = 60.0  # each learner writes fewer versions, and a contest needs some
 _READY_S: Final = 120.0
 _SETTLE_S: Final = 60.0
@@ -84,6 +85,8 @@ def run(name: str, settings: Settings, options: DemoOptions) -> int:
         If the stream's data is missing, or the demo does not finish.
     """
     loaded, source, place = _subject(name, options.file)
+    drifts = name == drift.STREAM
+    source = drift.DriftingRows(source) if drifts else source
     stream = loaded.stream
     say = _Log(settings.home / "logs" / f"demo-{name}.log")
     tell: Callable[[str], None] = (
@@ -92,7 +95,7 @@ def run(name: str, settings: Settings, options: DemoOptions) -> int:
     names = settings.names(stream)
     with say, run_stream.alone(settings.state(names)), run_stream.stopping() as stop:
         cluster = run_stream.meet(settings, tell)
-        children = run_stream.children(name, names, _PREDICTORS, left_out=(MONITOR,))
+        children = run_stream.children(name, names, _PREDICTORS, left_out=() if drifts else (MONITOR,))
         forget(cluster, settings, names, [(child.role, child.instance) for child in children])
         run_stream.prepare(cluster, names, stream, tell)
         if options.served is not None:
@@ -109,6 +112,8 @@ def run(name: str, settings: Settings, options: DemoOptions) -> int:
                 if found is not None:
                     if stream.models:
                         found["models"] = challenger.look_back(loaded, cluster, names, settings)
+                    if drifts:
+                        found["drift"] = drift.look_back(loaded, cluster, names, settings)
                     _tell_result(found, name, place, settings, options)
                 if found is not None and options.served is not None:
                     _serve_on(supervisor, options.served, source, stop)
@@ -125,6 +130,8 @@ def _tell_result(found: dict[str, Any], name: str, place: str, settings: Setting
         print(render.closing_words(found, name, place, end), flush=True)
         if "models" in found:
             print("\n".join(challenger.words(found["models"], name)), flush=True)
+        if "drift" in found:
+            print("\n".join(drift.words(found["drift"], name)), flush=True)
 
 
 def _roles(stream: Stream) -> str:
@@ -209,6 +216,8 @@ class _Show:
         self._store: ModelStore = open_store(settings.models, settings.keys, sign=False)
         self._total = source.count() or 0
         seconds = _SECONDS_OF_SEVERAL if stream.models else _SECONDS
+        if stream.name == drift.STREAM:
+            seconds = _SECONDS_OF_DRIFT
         self._rate = options.rate or max(1.0, self._total / seconds)
         self._published: PublishReport | None = None
         self._failure: BaseException | None = None
@@ -263,7 +272,8 @@ class _Show:
             show(replace(self._scene(snapshot), note=self._restarts(supervisor)))
             # The state that a role left before it was restarted must not count before it works again.
             idle = idle if supervisor.ready() else IdleWatch(_QUIET_S)
-            done = idle.note(snapshot, time.monotonic()) == "done" and supervisor.ready()
+            # An alert may have paused learning.
+            done = idle.note(snapshot, time.monotonic()) in ("done", "paused") and supervisor.ready()
             if self._published is None:
                 continue
             if done:

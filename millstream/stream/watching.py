@@ -41,8 +41,8 @@ class Watch:
         How many features are watched; values of further ones are counted.
     detectors
         River's detectors of drift that are fed with the means of windows, as functions that make a new one, by name:
-        ``error`` (of the served answers), ``feature:NAME``, ``label:value`` or ``answer:prediction``. By default ADWIN on
-        the error. Their alarms are not part of the budget: their own parameters say how often they are wrong.
+        ``error`` (of the served answers), ``feature:NAME``, ``label:value`` or ``answer:prediction``. By default ADWIN
+        on the error. Their alarms are not part of the budget: their own parameters say how often they are wrong.
 
     Examples
     --------

@@ -25,7 +25,7 @@ from consumers.monitor.drift.basis import (
 from consumers.monitor.drift.measures import effects, lower_tails, measure
 from consumers.monitor.drift.rows import Floats, Names, Row, Rows
 from consumers.monitor.drift.usual import Usual, fit
-from schemas.profiles import DAY_MS
+from schemas.profiles import ANSWER, DAY_MS
 
 LEAST_SIZES: Final[Mapping[str, float]] = {
     MISSING: 0.02,
@@ -115,7 +115,8 @@ class Scored:
 def frame_of(rows: Sequence[Sequence[Row]], spans: Sequence[int], names: Names, *, short: bool) -> Frame | None:
     """Return the frame of a reference's rows by scale; `None` if there is too little to compare with.
 
-    With `short`, the reference is shorter than it is meant to be: then size alone is judged.
+    With `short`, the reference is shorter than it is meant to be: then size alone is judged, and answers are not. They
+    change because the model has begun to learn, which is no drift.
     """
     chosen = next((each for each in (rows[min(1, len(rows) - 1)], rows[0]) if len(each) >= _LEAST_ROWS), None)
     if chosen is None or sum(row.events for row in chosen) < _LEAST_EVENTS:
@@ -136,7 +137,8 @@ def frame_of(rows: Sequence[Sequence[Row]], spans: Sequence[int], names: Names, 
         return None
     checks = [check for check, _ in basis.tests]
     sizes = LEAST_SIZES_ALONE if short else LEAST_SIZES
-    least = np.array([sizes[check] for check in checks])
+    answers = {place for name, place in names.subjects.items() if short and name.startswith(f"{ANSWER}:")}
+    least = np.array([np.inf if place in answers else sizes[check] for check, place in basis.tests])
     return Frame(basis, usual, short, least, checks, chosen[0].start, chosen[-1].start + chosen[-1].span)
 
 

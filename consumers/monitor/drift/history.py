@@ -6,14 +6,17 @@ their encoded form.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
 from consumers.monitor.drift.rows import Names, Row, row_of
 from consumers.monitor.profiles import merge
 from schemas.profiles import DAY_MS, HOUR_MS, Window
+
+Merging: TypeAlias = Callable[[Sequence[Window], int], Window]
 
 HOURS_KEPT_MS: Final = 90 * DAY_MS
 _WHOLE_MS: Final = 3 * HOUR_MS
@@ -65,15 +68,20 @@ class History:
         Length of the reference and a day more: windows before it are not needed.
     kept
         Range of time (ms) whose windows are needed whatever their age.
+    merging
+        Returns one window of a length (ms) for several.
     """
 
-    def __init__(self, window_ms: int, keep_ms: int, kept: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self, window_ms: int, keep_ms: int, kept: tuple[int, int] | None = None, merging: Merging = merge
+    ) -> None:
         self.names = Names()
         self.window_ms = window_ms
         self.scales = [Scale(span) for span in (window_ms, HOUR_MS, DAY_MS) if span >= window_ms]
         if len(self.scales) > 1 and self.scales[0].span == self.scales[1].span:
             del self.scales[0]
         self._keep_ms, self._kept = keep_ms, kept
+        self._merging = merging
         self._clock = -1
         self._keys: dict[int, list[bytes]] = {}
 
@@ -102,7 +110,7 @@ class History:
             return
         before = bucket.whole()
         if before is not None:
-            self._store(scale, merge([before, window], scale.span))
+            self._store(scale, self._merging([before, window], scale.span))
             if place:
                 done.merged.append(self._last)
         self._add(place + 1, window, done)
@@ -131,7 +139,7 @@ class History:
             ended = sorted(start for start in scale.open if start + scale.span + self.window_ms <= self._clock)
             for start in ended:
                 parts = scale.open.pop(start)
-                self._store(scale, merged(parts, scale.span, start))
+                self._store(scale, self._merged(parts, scale.span, start))
                 bucket = scale.closed[start]
                 if bucket.row is not None:
                     done.buckets.append((place, bucket.row))
@@ -184,6 +192,14 @@ class History:
     def _is_kept(self, start: int) -> bool:
         return self._kept is not None and self._kept[0] - DAY_MS < start < self._kept[1]
 
+    def _merged(self, parts: Sequence[Window], span: int, start: int) -> Window:
+        """Return the merged window of a bucket's parts."""
+        if len(parts) > 1:
+            return self._merging(parts, span)
+        return msgspec.structs.replace(
+            parts[0], partition=-1, first_offset=-1, next_offset=-1, start=start, span=span, state=b""
+        )
+
     def rows(self, place: int, since_ms: int, until_ms: int) -> list[Row]:
         """Return the rows of a scale that lie in a range of time, in order."""
         scale = self.scales[place]
@@ -206,7 +222,7 @@ class History:
             if not kept:
                 continue
             first = min(kept)
-            if since_ms < first and longer is not None:
+            if since_ms < first and longer is not None and first // longer.span * longer.span in longer.closed:
                 first = -(-first // longer.span) * longer.span
             whole = (scale.closed[start].whole() for start in kept if max(first, since_ms) <= start < until)
             found += [each for each in whole if each is not None]
@@ -214,12 +230,3 @@ class History:
             if until <= since_ms:
                 break
         return sorted(found, key=lambda each: each.start)
-
-
-def merged(parts: list[Window], span: int, start: int) -> Window:
-    """Return the merged window of a bucket's parts."""
-    if len(parts) > 1:
-        return merge(parts, span)
-    return msgspec.structs.replace(
-        parts[0], partition=-1, first_offset=-1, next_offset=-1, start=start, span=span, state=b""
-    )

@@ -8,10 +8,11 @@ from typing import Final, NamedTuple
 from consumers.monitor.drift.detecting import Detecting, opened
 from consumers.monitor.drift.findings import Finding, Judgement
 from consumers.monitor.drift.frame import Frame, frame_of
-from consumers.monitor.drift.history import Closed, History
+from consumers.monitor.drift.history import Closed, History, Merging
 from consumers.monitor.drift.rows import Row
 from consumers.monitor.drift.rules import Between, DriftRules, Trailing
 from consumers.monitor.drift.tracking import Tracking
+from consumers.monitor.profiles import merge
 from schemas.profiles import DAY_MS, HOUR_MS, Window
 
 _LONG_MS: Final = 3 * DAY_MS
@@ -41,8 +42,9 @@ class Judge:
     alone. After a restart the caller drops what was returned for records before its committed offset.
     """
 
-    def __init__(self, rules: DriftRules) -> None:
+    def __init__(self, rules: DriftRules, merging: Merging = merge) -> None:
         self.rules = rules
+        self._merging = merging
         self._topics: dict[tuple[str, str], Watched] = {}
         self._detecting = Detecting(rules.detectors, rules.error_of)
 
@@ -101,7 +103,7 @@ class Judge:
     def _watched(self, window: Window) -> Watched:
         key = window.kind, window.topic
         if key not in self._topics:
-            self._topics[key] = Watched(self.rules)
+            self._topics[key] = Watched(self.rules, self._merging)
         return self._topics[key]
 
     def _tests(self) -> int:
@@ -120,13 +122,13 @@ class Judge:
 class Watched:
     """Windows of one kind and topic with their reference and findings."""
 
-    def __init__(self, rules: DriftRules) -> None:
+    def __init__(self, rules: DriftRules, merging: Merging) -> None:
         self._rules = rules
         reference = rules.reference
         trailing = isinstance(reference, Trailing)
         kept = None if isinstance(reference, Trailing) else (reference.since_ms, reference.until_ms)
         length = reference.span_ms if isinstance(reference, Trailing) else _KEPT_MS
-        self.history = History(rules.window_ms, length + DAY_MS, kept)
+        self.history = History(rules.window_ms, length + DAY_MS, kept, merging)
         self._spans = [scale.span for scale in self.history.scales]
         self._tracking = [
             Tracking(place, span, self.history.names, length if trailing else None)

@@ -106,7 +106,9 @@ class Tracking:
                 beyond = scored is not None and bool(scored.beyond[each.column])
                 if beyond and scored is not None:
                     said = describe(frame, scored, each.column, row, self._names)
-                    each.finding = replace(each.finding, value=said.value, text=said.text)
+                    each.finding = replace(
+                        each.finding, value=said.value, usual=said.usual, threshold=said.threshold, text=said.text
+                    )
             else:
                 scored = None
                 beyond = key in found or any(

@@ -65,7 +65,7 @@ def stored_windows(cluster: Cluster, names: Names, stream: str) -> Iterator[Wind
 
 
 def collect(windows: Iterable[Window], rules: DriftRules, stream: str, since_ms: int | None = None) -> Collected:
-    """Judge the windows, and compare those that begin at `since_ms` or later (by default the newest) with the reference.
+    """Judge the windows, and compare those from `since_ms` on (by default the newest) with the reference.
 
     Raises
     ------

@@ -110,7 +110,8 @@ def time_line(
         return _across(at, first, last), _down(value, low, high)
 
     begin, end = (max(_across(min(max(each, first), last), first, last), _LEFT) for each in reference)
-    shaded = f'<rect class="shade" x="{begin:.1f}" y="{_TOP}" width="{end - begin:.1f}" height="{_HEIGHT - _TOP - _BOTTOM}"/>'
+    tall = _HEIGHT - _TOP - _BOTTOM
+    shaded = f'<rect class="shade" x="{begin:.1f}" y="{_TOP}" width="{end - begin:.1f}" height="{tall}"/>'
     middles = [((start + stop) / 2, values) for start, stop, values in rows]
     band = [place(at, values[2]) for at, values in middles] + [place(at, values[0]) for at, values in reversed(middles)]
     drawn = [shaded, f'<polygon class="band" points="{_points(band)}"/>']
