@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
@@ -20,13 +20,14 @@ from millstream.observability.role_log import say
 from millstream.processes.role_loop import drive, following, meet, state_alerts
 from millstream.stream.alert_rules import evaluated
 from millstream.stream.duration import spoken
+from millstream.stream.metric_readers import metric_readers
 from millstream.stream.monitor_rules import drift_rules, reference_ms, window_rules
 from millstream.versions.kept_versions import KeptVersions
 from model_store import open_store
 from runtime.exits import TRY_AGAIN, Doubt
-from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.cluster import Cluster, MissingTopic
 from runtime.kafka_client.records import Partition, Positions
-from schemas.topics import PROFILES, Names
+from schemas.topics import NOT_OURS, PROFILES, Names
 
 if TYPE_CHECKING:
     from millstream.config.settings import Settings
@@ -47,7 +48,9 @@ def run_monitor(
     """Watch the stream until told to stop; return the exit code."""
     cluster, names, _ = meet(loaded, settings, PROFILES, "decisions", "jobs")
     stream = loaded.stream
-    monitor_settings = MonitorSettings(names, window_rules(stream), new_epoch=new_epoch)
+    metrics = metric_readers(stream, names, settings.schema_registry(say))
+    _require(cluster, names, metrics)
+    monitor_settings = MonitorSettings(names, window_rules(stream), metrics, new_epoch)
     kept = state_alerts(cluster, names, MONITOR, instance)
     memory = TopicMemory(settings.state(names) / f"{MONITOR}-{instance}.json", written=kept.written)
     first = _first(cluster, reference_ms(stream.watch), stream.watch.window_ms)
@@ -56,6 +59,18 @@ def run_monitor(
     monitor = Monitor(monitor_settings, judging, first, say, memory)
     with following(cluster, names, decisions.follow) as current:
         return drive(cluster, names, MONITOR, instance, monitor, meter, kept) if current else TRY_AGAIN
+
+
+def _require(cluster: Cluster, names: Names, topics: Collection[str]) -> None:
+    """Check that the topics of downstream metrics exist. Raises MissingTopic if one does not."""
+    found = cluster.topic_info(*topics) if topics else {}
+    for topic in topics:
+        if topic not in found:
+            way_out = NOT_OURS if topic in names.metrics_from else f"`millstream topics create {names.stream}` makes it"
+            raise MissingTopic(
+                f"topic {topic}, which metrics of {names.stream} come from, does not exist on {cluster.bootstrap}: "
+                f"{way_out}"
+            )
 
 
 def _new_judging(loaded: LoadedStream, settings: Settings, names: Names, decisions: Decisions) -> NewJudging:

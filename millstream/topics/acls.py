@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from consumers import roles
 from consumers.roles import Role
-from schemas.topics import COMPARED, KINDS, Names
+from schemas.topics import COMPARED, KINDS, METRICS, Names
 
 Resource = Literal["topic", "group", "transactional-id"]
 Operation = Literal["Read", "Write", "Describe", "Create", "Delete", "Alter", "DescribeConfigs", "AlterConfigs"]
@@ -77,7 +77,8 @@ def rights(names: Names, principal: str) -> list[Right]:
     found += [Right("topic", topic, "Read") for topic in _topics(names, read)]
     # No role writes to an external topic.
     unused = () if role is None or names.models else role.writes_if_compared
-    written = [kind for kind in writes()[principal] if kind not in (*names.elsewhere, *unused)]
+    left_out = {*names.elsewhere, *unused, *(() if names.takes_metrics else (METRICS,))}
+    written = [kind for kind in writes()[principal] if kind not in left_out]
     found += [Right("topic", topic, "Write") for topic in _topics(names, written)]
     if role is not None:
         found += _of_a_role(names, role)
@@ -102,6 +103,9 @@ def _of_a_role(names: Names, role: Role) -> list[Right]:
         found += [Right("topic", topic, "Describe") for topic in names.labels_from]
     if role.reads_label_topics:
         found += [Right("topic", topic, each) for topic in names.labels_from for each in ("Describe", "Read")]
+    if role.reads_metric_topics:
+        own = (names.topic(METRICS),) if names.takes_metrics else ()
+        found += [Right("topic", topic, each) for topic in (*own, *names.metrics_from) for each in ("Describe", "Read")]
     return found
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from consumers.roles import CONSOLE, SERVER
 
-Scope: TypeAlias = Literal["predict", "label", "upload", "read", "data", "admin"]
+Scope: TypeAlias = Literal["predict", "label", "metric", "upload", "read", "data", "admin"]
 Content: TypeAlias = Mapping[str, str]
 """By media type, the name of a schema in `server.openapi.schemas`; empty for any bytes."""
 JSON: Final = "application/json"
@@ -132,9 +132,7 @@ _PREDICTIONS_AND_LABELS: Final = (
         takes={JSON: "PredictRequest", NDJSON: "Lines", BINARY: ""},
         example={"event_id": "order-17", "features": {"amount": 12.5, "country": "DE"}},
         parameters=_PREDICTS,
-        answers={
-            200: Answer("The answers.", {JSON: "PredictResponse", NDJSON: "Lines"}, _VERSION_HEADERS),
-        },
+        answers={200: Answer("The answers.", {JSON: "PredictResponse", NDJSON: "Lines"}, _VERSION_HEADERS)},
         errors=(409, 422),
     ),
     Endpoint(
@@ -150,6 +148,20 @@ _PREDICTIONS_AND_LABELS: Final = (
             202: Answer("The label is taken.", {JSON: "Taken"}),
         },
         errors=(422,),
+    ),
+    Endpoint(
+        method="post",
+        path="/v1/metrics/{name}",
+        scope="metric",
+        says="Takes values of a downstream metric, one or many, if the stream's file has metrics_from='http'.",
+        takes={JSON: "MetricRequest", NDJSON: "Lines"},
+        example={"value": 31.5},
+        parameters=(Parameter("name", "path", "Name of the metric, such as orders."), _KEY),
+        answers={
+            200: Answer("What became of each row.", {JSON: "MetricResponse", NDJSON: "Lines"}),
+            202: Answer("The value is taken.", {JSON: "MetricTaken"}),
+        },
+        errors=(404, 422),
     ),
 )
 
