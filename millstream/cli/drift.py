@@ -76,7 +76,9 @@ def drift(
     only = subject_named(feature, {*collected.now, *collected.reference}) if feature else None
     report = DriftReport(loaded.stream.name, collected, only)
     if html is not None:
-        report.html(html)
+        from millstream.evaluation.drift.page import write_page
+
+        write_page(report, html)
     if json:
         print_json(report.to_dict())
     else:
