@@ -16,6 +16,7 @@ from benchmarks import (
     challengers,
     clients,
     cold_start,
+    drift_figures,
     evaluations,
     frames,
     http_rates,
@@ -31,6 +32,7 @@ from benchmarks import (
     shield,
     snapshots,
     throughput,
+    watching,
 )
 from benchmarks.figures import Figure
 from benchmarks.material import NoMaterial, rows
@@ -75,6 +77,10 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "promote": challengers.promote,
     "challengers": challengers.challengers,
     "shadow": shadow_process.shadow,
+    "false-alarms": drift_figures.false_alarms,
+    "drift-delays": drift_figures.drift_delays,
+    "monitor": watching.monitor,
+    "monitor-rate": watching.monitor_rate,
     "profiles": profiles.profiles,
     "profiles-memory": profiles.profiles_memory,
 }

@@ -19,11 +19,11 @@ from schemas.events import read_prediction
 from schemas.model_names import model_id
 from schemas.topics import COMPARISONS, Names
 
-_NICE: Final = 10  # as `millstream run` gives them
+NICE: Final = 10  # as `millstream run` gives them
 _LEARNER: Final = ("learner",)
-_SERVE: Final = (("predictor",), ("joiner",), _LEARNER)
+SERVE: Final = (("predictor",), ("joiner",), _LEARNER)
 _BESIDE: Final = (("learner", "--model", "tree"), ("learner", "--model", "line"), ("shadow",), ("judge",))
-_WARM_UP_S: Final = 3.0
+WARM_UP_S: Final = 3.0
 _COMPARED_S: Final = 120.0
 _LARGE: Final = "large"
 _COMPETING: Final = '''"""A champion and two challengers."""
@@ -64,19 +64,19 @@ stream = Stream(name="elec", task="binary", label="class", model=large, models={
 def challengers(rig: Rig, size: Size) -> list[Figure]:
     """p99 from features sent to prediction readable, with and without two challengers beside the whole loop."""
     names = rig.names("challengers", ("tree", "line"))
-    file = _stream_file(rig, "competing.py", _COMPETING)
+    file = stream_file(rig, "competing.py", _COMPETING)
     none: list[list[float]] = []
     two: list[list[float]] = []
     compared = []
-    _publish_untrained(rig, names, file)
-    with _running(rig, names, file, _SERVE):
+    publish_untrained(rig, names, file)
+    with running(rig, names, file, SERVE):
         for _ in range(size.rounds):
-            _labelled_round(rig, names, _WARM_UP_S)
-            none.append(_labelled_round(rig, names, size.seconds).delays())
-            with _running(rig, names, file, _BESIDE, _NICE):
+            labelled_round(rig, names, WARM_UP_S)
+            none.append(labelled_round(rig, names, size.seconds).delays())
+            with running(rig, names, file, _BESIDE, NICE):
                 # What the challengers have missed comes first, in the order of the log.
-                _await_comparisons(rig, names, lambda: _labelled_round(rig, names, _WARM_UP_S))
-                arrivals, took = _await_comparisons(rig, names, lambda: _labelled_round(rig, names, size.seconds))
+                _await_comparisons(rig, names, lambda: labelled_round(rig, names, WARM_UP_S))
+                arrivals, took = _await_comparisons(rig, names, lambda: labelled_round(rig, names, size.seconds))
             two.append(arrivals.delays())
             compared.append(took)
     tails = [[percentile(each, 0.99) for each in rounds] for rounds in (two, none)]
@@ -97,10 +97,10 @@ def challengers(rig: Rig, size: Size) -> list[Figure]:
 def promote(rig: Rig, size: Size) -> list[Figure]:
     """Time from the decision to the last answer by the model that served until then."""
     names = rig.names("promote", (_LARGE,))
-    file = _stream_file(rig, "two_large.py", _TWO_LARGE)
-    _publish_untrained(rig, names, file)
+    file = stream_file(rig, "two_large.py", _TWO_LARGE)
+    publish_untrained(rig, names, file)
     took, whole, tails = [], [], []
-    with _running(rig, names, file, (("predictor",),)):
+    with running(rig, names, file, (("predictor",),)):
         for number in range(2 * size.rounds):
             model = (_LARGE, "main")[number % 2]
             began, decided, arrivals = _promoted(rig, names, model, size.seconds)
@@ -119,14 +119,14 @@ def promote(rig: Rig, size: Size) -> list[Figure]:
     return [Figure("promote", what, Spread(tuple(took)), "s", "at most", 1.0, absolute)]
 
 
-def _stream_file(rig: Rig, name: str, text: str) -> Path:
+def stream_file(rig: Rig, name: str, text: str) -> Path:
     file = rig.folder / name
     file.write_text(text)
     return file
 
 
 @contextmanager
-def _running(
+def running(
     rig: Rig, names: Names, file: Path, roles: Sequence[tuple[str, ...]], nice: int = 0
 ) -> Iterator[list[Process]]:
     """Run roles of a stream file, all of which are ready and must still run at the end."""
@@ -143,15 +143,15 @@ def _running(
             process.require()
 
 
-def _publish_untrained(rig: Rig, names: Names, file: Path) -> None:
+def publish_untrained(rig: Rig, names: Names, file: Path) -> None:
     """Have each model's learner publish and announce version 0."""
     learners = [_LEARNER, *((*_LEARNER, "--model", model) for model in names.models)]
-    with _running(rig, names, file, learners):
+    with running(rig, names, file, learners):
         count = len(learners)
         until(lambda: sum(rig.ends(names.topic("models")).values()) >= count, 30, "not every model has a version")
 
 
-def _labelled_round(rig: Rig, names: Names, seconds: float) -> Arrivals:
+def labelled_round(rig: Rig, names: Names, seconds: float) -> Arrivals:
     """Send events and their labels for a while, and return the predictions, once all are readable."""
     labels = (names.topic("labels"), str(LABEL_DELAY_EVENTS))
     with reading(rig, names.topic("predictions")) as arrivals:

@@ -10,7 +10,7 @@ from benchmarks.rig import Process, Rig
 from benchmarks.throughput import Size, publish_untrained
 from runtime.kafka_client.library_names import PACKAGES
 
-_ROLES: Final = ("predictor", "joiner", "learner")
+_ROLES: Final = ("predictor", "joiner", "learner", "monitor")
 _SETTLING_S: Final = 6.0  # a role polls quickly for some seconds after its last record
 
 

@@ -13,6 +13,7 @@ from benchmarks.steps import TimedSettings, write
 from consumers.predictor import prediction_records, predictor
 from millstream import Join, Stream
 from millstream.config.settings import Settings
+from millstream.monitoring.monitor_role import run_monitor
 from millstream.processes.roles import run_joiner, run_learner, run_predictor
 from millstream.stream.load import LoadedStream
 from runtime.kafka_client.library_names import DEFAULT
@@ -24,6 +25,7 @@ _ROLES: Final[dict[str, Callable[[LoadedStream, Settings, str], int]]] = {
     "general-predictor": run_predictor,
     "joiner": run_joiner,
     "learner": run_learner,
+    "monitor": run_monitor,
 }
 
 

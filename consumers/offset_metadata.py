@@ -11,6 +11,7 @@ from consumers.judge.offset_metadata import JudgeMetadata
 from consumers.learner.offset_metadata import LearnerMetadata
 from consumers.loop.offset_metadata import OffsetMetadata
 from consumers.monitor.offset_metadata import MonitorMetadata
+from consumers.notifier.offset_metadata import NotifierMetadata
 from consumers.predictor.offset_metadata import PredictorMetadata
 from consumers.referee.offset_metadata import RefereeMetadata
 from consumers.roles import kind_of_role
@@ -26,6 +27,7 @@ _KINDS: Final[Mapping[str, type[OffsetMetadata]]] = {
         ShadowMetadata,
         JudgeMetadata,
         RefereeMetadata,
+        NotifierMetadata,
         MonitorMetadata,
     )
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -59,3 +59,22 @@ def read_alert_record(data: bytes) -> AlertRecord:
     if data.startswith(codec.ALERT_NOTE.header):
         return AlertNote(**codec.ALERT_NOTE.decode(data))
     return read_alert(data)
+
+
+def fields_of(record: AlertRecord) -> dict[str, Any]:
+    """Return the fields of an alert; those of a decision in the form of an alert whose state it is.
+
+    >>> fields_of(AlertNote("monitor.drift", "ack", "ann", "known", 5))["details"]
+    {'by': 'ann'}
+    """
+    if isinstance(record, Alert):
+        return msgspec.structs.asdict(record)
+    until = {} if record.until is None else {"until": str(record.until)}
+    return {
+        "name": record.name,
+        "severity": "info",
+        "state": record.decision,
+        "message": record.why,
+        "at": record.at,
+        "details": {"by": record.by, **until},
+    }

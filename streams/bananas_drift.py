@@ -22,6 +22,6 @@ stream = Stream(
     label="is_banana",
     features={"1": "number", "2": "number"},
     labels=Labels(wait="1h"),
-    watch=Watch(window="1s", reference="30s"),
+    watch=Watch(window="1s", reference="30s", false_alarms="1 per 6h"),
     alerts=[Rule("drift", do=[Pause()])],
 )

@@ -43,7 +43,7 @@ class StreamJudging:
         if judgement is None:
             return []
         self._tell(judgement.note)
-        return [*self._kept(judgement), *self._rules.judged(judgement, self._judge)]
+        return [*self._kept(judgement), *self._rules.judged(judgement, self._judge, window.kind)]
 
     def _kept(self, judgement: Judgement) -> list[Output]:
         """Return the merged windows, and the tombstones of those that are no longer needed."""

@@ -74,7 +74,7 @@ class Monitor:
     new_judging
         Makes what judges, whenever this process takes the profiles topic over.
     first
-        Returns the offset at which a new monitor begins in a partition.
+        Returns the offsets at which a new monitor begins; at the beginning of a partition that is not among them.
     say
         Prints one line for the operator.
     memory
@@ -85,7 +85,7 @@ class Monitor:
         self,
         settings: MonitorSettings,
         new_judging: NewJudging = JudgesNothing,
-        first: Callable[[Partition], int | None] = lambda partition: None,
+        first: Callable[[Sequence[Partition]], Positions] = lambda partitions: {},
         say: Callable[[str], None] = print,
         memory: TopicMemory | None = None,
     ) -> None:
@@ -126,12 +126,15 @@ class Monitor:
         self._judging = None
         self._windows, self._unread, self._last = {}, {}, {}
         self._unjudged, self._closed_again = [], []
-        self._fresh, self._skip = set(), {}
+        self._skip = {}
         starts, self._notes = self._starts.take(assignment)
-        for partition in starts:
-            if partition != self._profiles:
-                self._windows[partition] = self._new_windows(partition)
-                starts[partition] = self._start(partition, starts[partition], assignment)
+        watched = [partition for partition in starts if partition != self._profiles]
+        fresh = [at for at in watched if assignment.committed[at] is None and not starts[at].back]
+        self._fresh = {*fresh}
+        first = self._first(fresh) if fresh else {}
+        for partition in watched:
+            self._windows[partition] = self._new_windows(partition)
+            starts[partition] = self._start(partition, starts[partition], assignment, first)
         if self._profiles in starts:
             starts[self._profiles] = self._take_judging_over(starts[self._profiles], assignment)
         elif any(self._needs_state(partition) for partition in starts):
@@ -146,13 +149,11 @@ class Monitor:
         # The log of examples is one partition; no role reads what was added to it.
         return self._kinds[partition.topic][0] == EXAMPLES and partition.partition == 0
 
-    def _start(self, partition: Partition, start: Start, assignment: Assignment) -> Start:
+    def _start(self, partition: Partition, start: Start, assignment: Assignment, first: Positions) -> Start:
         """Return where to read on, and from where the open window is read again."""
         note = self._notes[partition]
-        if assignment.committed[partition] is None and not start.back:
-            self._fresh.add(partition)
-            first = self._first(partition)
-            return start if first is None else replace(start, live=max(start.live, first))
+        if partition in self._fresh:
+            return replace(start, live=max(start.live, first.get(partition, start.live)))
         if start.back:
             note.open = note.before = -1  # what it held is not in this log
         elif 0 <= note.open < assignment.beginnings[partition]:

@@ -1,4 +1,4 @@
-"""What is posted to a target: signed JSON for a webhook, the API of an Alertmanager.
+"""Requests to targets: signed JSON for a webhook, the API of an Alertmanager.
 
 Signatures are those of Standard Webhooks 1.0 (https://www.standardwebhooks.com): HMAC-SHA256 over
 ``id.timestamp.body``.

@@ -15,6 +15,7 @@ import cyclopts
 
 from millstream.cli import (
     acls,
+    alerts,
     backfill,
     backup,
     broker,
@@ -76,7 +77,7 @@ def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
     )
     for part in (run_command, roles, check_and_init, evaluate, preview, drift):
         part.register(app)
-    for part in (publish, read_topics, replay, backfill, trace, performance):
+    for part in (publish, read_topics, alerts, replay, backfill, trace, performance):
         part.register(app)
     for part in (models, keys, tokens, status, backup, topics, broker, http, uploads, console):
         part.register(app)
@@ -182,8 +183,8 @@ def option_names(app: cyclopts.App) -> set[str]:
         if name.startswith("-"):
             continue
         command = app[name]
+        found |= option_names(command)
         if command.default_command is None:
-            found |= option_names(command)
             continue
         for argument in command.assemble_argument_collection():
             found |= {each.lstrip("-").replace("-", "_").lower() for each in argument.names}

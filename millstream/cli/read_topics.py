@@ -1,4 +1,4 @@
-"""`millstream predictions`, `examples`, `dead-letters` and `alerts`: show the records of those topics."""
+"""`millstream predictions`, `examples` and `dead-letters`: show the records of those topics."""
 
 from __future__ import annotations
 
@@ -41,7 +41,6 @@ def register(parent: cyclopts.App) -> None:
     parent.command(predictions)
     parent.command(examples)
     parent.command(dead_letters)
-    parent.command(alerts)
 
 
 def predictions(
@@ -60,7 +59,7 @@ def predictions(
 
     Example: millstream predictions phishing --follow
     """
-    _show("predictions", _PREDICTIONS, stream, follow, limit, last, where, json)
+    show("predictions", _PREDICTIONS, stream, follow, limit, last, where, json)
 
 
 def examples(
@@ -77,7 +76,7 @@ def examples(
 
     Example: millstream examples phishing --json --limit 3
     """
-    _show("examples", _EXAMPLES, stream, follow, limit, last, where, json)
+    show("examples", _EXAMPLES, stream, follow, limit, last, where, json)
 
 
 def dead_letters(
@@ -105,30 +104,13 @@ def dead_letters(
         return
     if back != NOTHING_BACK:
         raise UsageError("--reason, --stage, --key, --offsets, --again, --elsewhere and --yes go with --replay")
-    _show("dead-letters", _DEAD_LETTERS, stream, follow, limit, last, where, json)
-
-
-def alerts(
-    stream: StreamName,
-    /,
-    *,
-    follow: Follow = False,
-    limit: Limit = None,
-    last: Last = None,
-    where: Where = HERE,
-    json: Json = False,
-) -> None:
-    """Show raised and cleared alerts. `millstream status` shows the standing ones.
-
-    Example: millstream alerts phishing --follow
-    """
-    _show("alerts", _ALERTS, stream, follow, limit, last, where, json)
+    show("dead-letters", _DEAD_LETTERS, stream, follow, limit, last, where, json)
 
 
 Columns = Sequence[tuple[str, Callable[[dict[str, Any]], object]]]
 
 
-def _show(
+def show(
     kind: str,
     columns: Columns,
     stream: str,
@@ -138,6 +120,7 @@ def _show(
     where: Where,
     as_json: bool,
 ) -> None:
+    """Show records of a kind of topic."""
     from millstream.reading import topic_readers
 
     if (limit or 0) < 0 or (last or 0) < 0:
@@ -231,13 +214,6 @@ _DEAD_LETTERS: Final[Columns] = (
     ("code", lambda row: row.get("code")),
     ("reason", lambda row: row.get("reason") or row.get("unreadable")),
     ("key", lambda row: row.get("key")),
-)
-_ALERTS: Final[Columns] = (
-    ("time", lambda row: at(row["at"] if "at" in row else row["timestamp"])),
-    ("alert", lambda row: row.get("name")),
-    ("state", lambda row: row.get("state")),
-    ("severity", lambda row: row.get("severity")),
-    ("message", lambda row: row.get("message") or row.get("unreadable")),
 )
 # Columns that a narrow terminal leaves out, least important first; below, the ones that it shortens.
 _SPARE: Final = ("sequence", "kind", "probability", "time", "stage", "lane", "key", "offset", "version")

@@ -8,6 +8,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
+import msgspec
+
+from millstream.alerting.decisions import AlertDecision, decide_alert
+from millstream.alerting.open_alerts import open_rows, read_states
 from millstream.reading.decision_history import read_history, served_model
 from millstream.reading.decision_history import row as history_row
 from millstream.reading.pages import page
@@ -90,9 +94,14 @@ class Desk:
         return [history_row(each) for each in reversed(read_history(self._settings.cluster(), self._names))]
 
     def page(self, kind: Literal["alerts", "dead-letters"], limit: int, before: int | None) -> Row:
-        """Return the newest rows of a topic, or those before an offset, and the offset for the page before them."""
-        rows, earlier = page(self._settings.cluster(), self._names, kind, limit=limit, before=before)
-        return {kind.replace("-", "_"): rows, "before": earlier}
+        """Return the newest rows of a topic, or those before an offset, and the offset for the page before them.
+
+        With alerts come those that are raised now, as ``open``.
+        """
+        cluster = self._settings.cluster()
+        rows, earlier = page(cluster, self._names, kind, limit=limit, before=before)
+        found = {kind.replace("-", "_"): rows, "before": earlier}
+        return found | {"open": open_rows(read_states(cluster, self._names))} if kind == "alerts" else found
 
     def event(self, event_id: str) -> Row:
         """Return the trace of an event. Raises NoSuchEvent."""
@@ -148,6 +157,23 @@ class Desk:
         self._reports.forget()
         self._say(f"decided by {by}: {wanted.deed}{'' if version is None else f' {version}'}")
         return decided_row(names, update)
+
+    def decide_alert(self, decision: AlertDecision, alert: str, by: str, why: str, for_ms: int | None) -> Row:
+        """Acknowledge or silence an alert, or end its silence.
+
+        Raises
+        ------
+        InvalidSilence
+            If no alert can have this name, or be silenced for so long.
+        NoSuchAlert
+            If there is nothing to acknowledge or to end.
+        NotDecided, KafkaError, NoBroker
+            If Kafka has not acknowledged the decision.
+        """
+        cluster = self._settings.cluster()
+        note = decide_alert(cluster, self._names, decision, alert, by=by, why=why, for_ms=for_ms)
+        self._say(f"decided by {by}: {decision} {alert}")
+        return {"stream": self._names.stream, **msgspec.structs.asdict(note)}
 
     def _model_id(self, name: str | None) -> str:
         """Return the id of the model with this name, by default the stream's own. Raises NotFound."""

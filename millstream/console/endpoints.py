@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Literal, get_args
+from functools import partial
+from typing import Any, Final, Literal, TypeVar, get_args
 
 import msgspec
 
 from consumers.roles import CONSOLE
+from millstream.alerting.decisions import AlertDecision, InvalidSilence, NoSuchAlert
 from millstream.console.desk import Decision, Deed, Desk
 from millstream.console.workers import Workers
+from millstream.stream.duration import InvalidDuration, milliseconds
 from millstream.versions.decisions import NotDecided
 from millstream.versions.rebuild import CannotAdopt
 from millstream.versions.rollback import NothingBefore
@@ -42,7 +45,15 @@ class _Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: str | None = None
 
 
+class _AlertWanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    why: str = ""
+    alert: str = ""
+    for_: str | None = msgspec.field(default=None, name="for")
+
+
+_WantedT = TypeVar("_WantedT", _Wanted, _AlertWanted)
 _wanted: Final = msgspec.json.Decoder(_Wanted)
+_alert_wanted: Final = msgspec.json.Decoder(_AlertWanted)
 
 
 class Endpoints:
@@ -69,6 +80,7 @@ class Endpoints:
             Endpoint("GET", "/v1/events/{id}", "data", self._read(self._slow, self._event)),
             Endpoint("GET", "/v1/dead-letters", "data", self._read(self._slow, self._page("dead-letters"))),
             *(Endpoint("POST", f"/v1/{deed}", "admin", self._decide(deed)) for deed in deeds),
+            *(Endpoint("POST", f"/v1/{each}", "admin", self._decide_alert(each)) for each in get_args(AlertDecision)),
         )
 
     def _read(self, workers: Workers, work: Callable[[Call], Callable[[], Any]]) -> Callable[[Call], Any]:
@@ -123,6 +135,17 @@ class Endpoints:
 
         return handle
 
+    def _decide_alert(self, decision: AlertDecision) -> Callable[[Call], Any]:
+        async def handle(call: Call) -> Response:
+            _no_query(call)
+            wanted = _read_alert_wanted(call.request.body, decision)
+            by = call.request.caller.name or _NAMELESS
+            for_ms = None if wanted.for_ is None else milliseconds(wanted.for_)
+            work = partial(self._desk.decide_alert, decision, wanted.alert, by, wanted.why, for_ms)
+            return await _answer(self._deciding, work)
+
+        return handle
+
 
 def _no_query(call: Call) -> None:
     if call.request.query_string:
@@ -137,11 +160,11 @@ def _number(text: str | None, name: str, least: int, most: int) -> int | None:
     return int(text)
 
 
-def _read_wanted(body: bytes, deed: Deed) -> _Wanted:
-    """Return what the body asks for. Raises HttpError if it is not what this decision takes."""
+def _decoded(body: bytes, decoder: msgspec.json.Decoder[_WantedT], decision: str) -> _WantedT:
+    """Return what the body asks for. Raises HttpError if it is not JSON of this form, or gives no reason."""
     text = json_text(body)
     try:
-        found = _wanted.decode(text)
+        found = decoder.decode(text)
         # Of a name that is there twice, people and programs may read the first or the last.
         pairs = json.loads(text.decode(), object_pairs_hook=list)
     except NO_JSON as error:
@@ -149,9 +172,26 @@ def _read_wanted(body: bytes, deed: Deed) -> _Wanted:
     if len({name for name, _ in pairs}) < len(pairs):
         raise HttpError(400, "json", "a name is there twice")
     if not found.why.strip():
-        raise HttpError(422, "why", f'{deed} needs a reason, which is kept with it: {{"why": …}}')
+        raise HttpError(422, "why", f'{decision} needs a reason, which is kept with it: {{"why": …}}')
     if len(found.why) > _LONGEST_WHY:
         raise HttpError(422, "why", f"a reason of {len(found.why)} characters; at most {_LONGEST_WHY} are taken")
+    return found
+
+
+def _read_alert_wanted(body: bytes, decision: AlertDecision) -> _AlertWanted:
+    """Return what the body asks for. Raises HttpError if it is not what this decision takes."""
+    found = _decoded(body, _alert_wanted, decision)
+    if not found.alert:
+        raise HttpError(422, "alert", f'{decision} needs an alert: {{"alert": "monitor.drift", "why": …}}')
+    if (found.for_ is None) is (decision == "silence"):
+        text = 'needs a time: {"for": "2h", …}' if decision == "silence" else "takes no time"
+        raise HttpError(422, "for", f"{decision} {text}")
+    return found
+
+
+def _read_wanted(body: bytes, deed: Deed) -> _Wanted:
+    """Return what the body asks for. Raises HttpError if it is not what this decision takes."""
+    found = _decoded(body, _wanted, deed)
     if found.version is None and deed in _NEED_VERSION:
         raise HttpError(422, "version", f'{deed} needs a version: {{"version": "EPOCH/EXAMPLES", "why": …}}')
     if found.version is not None and deed not in _TAKE_VERSION:
@@ -183,6 +223,9 @@ def _explained(error: Exception) -> Exception:
 # The first that fits holds: some are kinds of those below.
 _STATUSES: Final[tuple[tuple[type[Exception] | tuple[type[Exception], ...], int, str], ...]] = (
     (InvalidVersion, 400, "version"),
+    (InvalidDuration, 422, "for"),
+    (InvalidSilence, 422, "alert"),
+    (NoSuchAlert, 404, "alert"),
     (NotFound, 404, "version"),
     (NoSuchEvent, 404, "event"),
     ((CannotAdopt, NothingBefore, VersionRefused), 409, "refused"),

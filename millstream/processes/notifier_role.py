@@ -1,4 +1,4 @@
-"""Wiring of the notifier: its targets from the stream file, their secrets from the environment, and the loop."""
+"""Wiring of the notifier: targets from the stream file, secrets from the environment, the loop."""
 
 from __future__ import annotations
 

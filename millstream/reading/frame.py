@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 from runtime.kafka_client.records import Record
 from schemas import codec
-from schemas.codec import Codec, CodecError
+from schemas.alerts import fields_of, read_alert_record
+from schemas.codec import CodecError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,16 +46,22 @@ class Layout(NamedTuple):
 
     Attributes
     ----------
+    decode
+        Returns the fields of a record. Raises CodecError.
     parts
         Names of the records inside the record; the record itself is "".
     maps
         (name, part, field) of maps by name, each key of which is a column: features, probabilities.
     """
 
-    codec: Codec
+    decode: Callable[[bytes], dict[str, Any]]
     parts: tuple[str, ...]
     fields: tuple[_Field, ...]
     maps: tuple[tuple[str, str, str], ...] = ()
+
+
+def _alert(data: bytes) -> dict[str, Any]:
+    return fields_of(read_alert_record(data))
 
 
 _EVENT: Final = (
@@ -87,11 +94,11 @@ _ERROR: Final = (
 _MAPS: Final = (("probabilities.", "outcome", "probabilities"), ("features.", "event", "features"))
 LAYOUTS: Final[Mapping[str, Layout]] = {
     "examples": Layout(
-        codec.EXAMPLE, ("event", "label", "outcome", "lane"), (*_EVENT, *_LABEL, *_OUTCOME, *_LANE), _MAPS
+        codec.EXAMPLE.decode, ("event", "label", "outcome", "lane"), (*_EVENT, *_LABEL, *_OUTCOME, *_LANE), _MAPS
     ),
-    "predictions": Layout(codec.PREDICTION, ("event", "outcome"), (*_EVENT, *_OUTCOME, *_ERROR), _MAPS),
+    "predictions": Layout(codec.PREDICTION.decode, ("event", "outcome"), (*_EVENT, *_OUTCOME, *_ERROR), _MAPS),
     "dead-letters": Layout(
-        codec.DEAD_LETTER,
+        codec.DEAD_LETTER.decode,
         (),
         (
             _Field("stage", "", "stage", "category"),
@@ -107,7 +114,7 @@ LAYOUTS: Final[Mapping[str, Layout]] = {
         ),
     ),
     "alerts": Layout(
-        codec.ALERT,
+        _alert,
         (),
         (
             _Field("name", "", "name", "category"),
@@ -163,7 +170,7 @@ class _Builder:
         self._maps: list[dict[str, _Column]] = [{} for _ in layout.maps]
 
     def add(self, records: Sequence[Record], unreadable: OnUnreadable) -> None:
-        decode = self._layout.codec.decode
+        decode = self._layout.decode
         found: list[dict[str, Any]] = []
         places: list[Record] = []
         for record in records:

@@ -9,18 +9,16 @@ from contextlib import closing
 from itertools import filterfalse, islice
 from typing import Any, Final, NamedTuple, TypeAlias
 
-import msgspec
-
 from consumers.loop.dead_letters import replayed
 from runtime.kafka_client.client import Consumer
 from runtime.kafka_client.cluster import Cluster, MissingTopic
 from runtime.kafka_client.records import Partition, Record
 from schemas import events
-from schemas.alerts import read_alert
+from schemas.alerts import fields_of, read_alert_record
 from schemas.codec import CodecError
-from schemas.dead_letters import read_dead_letter
+from schemas.contract import MASK
+from schemas.dead_letters import PRIVATE, read_dead_letter
 from schemas.events import Event, Outcome
-from schemas.private_features import HEADER, MASK
 from schemas.topics import Names
 
 Row: TypeAlias = dict[str, Any]
@@ -367,16 +365,16 @@ def dead_letter_row(record: Record) -> Row:
 
 def is_private(record: Record) -> bool:
     """Return whether a dead letter holds a record whose values are not shown."""
-    return any(name == HEADER for name, _ in record.headers)
+    return any(name == PRIVATE for name, _ in record.headers)
 
 
 def alert_row(record: Record) -> Row:
-    """Return the row of an Alert with its partition and offset."""
+    """Return the row of an Alert, or of a decision about one, with its partition and offset."""
     try:
-        found = read_alert(record.value or b"")
+        found = read_alert_record(record.value or b"")
     except CodecError as error:
         return _unreadable(record, error)
-    return {**place_of(record), **msgspec.structs.asdict(found)}
+    return {**place_of(record), **fields_of(found)}
 
 
 ROWS: Final[dict[str, Callable[[Record], Row]]] = {

@@ -13,10 +13,10 @@ import msgspec
 from millstream.reading.topic_readers import is_private
 from runtime.kafka_client.records import Record
 from schemas import events
-from schemas.alerts import read_alert
+from schemas.alerts import fields_of, read_alert_record
+from schemas.contract import MASK
 from schemas.dead_letters import read_dead_letter
 from schemas.events import Features, LabelValue, Outcome
-from schemas.private_features import MASK
 
 _MASK: Final = MASK.encode()
 
@@ -110,14 +110,15 @@ class DeadLetterRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AlertRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A condition that an operator should know: raised once, and cleared once.
+    """A condition that an operator should know: raised once, and cleared once; or a decision about one.
 
     Attributes
     ----------
     severity
         ``info``, ``warning`` or ``critical``.
     state
-        ``raised`` or ``cleared``, at the time `at`.
+        ``raised`` or ``cleared``, at the time `at`; of a decision ``ack``, ``silence`` or ``unsilence``. Its reason is
+        the message.
     """
 
     partition: int
@@ -184,8 +185,8 @@ def dead_letter(record: Record) -> DeadLetterRow:
 
 
 def alert(record: Record) -> AlertRow:
-    """Return the row of an Alert. Raises CodecError."""
-    return AlertRow(**_place(record), **msgspec.structs.asdict(read_alert(record.value or b"")))
+    """Return the row of an Alert, or of a decision about one. Raises CodecError."""
+    return AlertRow(**_place(record), **fields_of(read_alert_record(record.value or b"")))
 
 
 def _place(record: Record) -> dict[str, Any]:

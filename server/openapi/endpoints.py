@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from consumers.roles import CONSOLE, SERVER
 
-Scope: TypeAlias = Literal["predict", "label", "upload", "read", "data", "admin"]
+Scope: TypeAlias = Literal["predict", "label", "metric", "upload", "read", "data", "admin"]
 Content: TypeAlias = Mapping[str, str]
 """By media type, the name of a schema in `server.openapi.schemas`; empty for any bytes."""
 JSON: Final = "application/json"
@@ -132,9 +132,7 @@ _PREDICTIONS_AND_LABELS: Final = (
         takes={JSON: "PredictRequest", NDJSON: "Lines", BINARY: ""},
         example={"event_id": "order-17", "features": {"amount": 12.5, "country": "DE"}},
         parameters=_PREDICTS,
-        answers={
-            200: Answer("The answers.", {JSON: "PredictResponse", NDJSON: "Lines"}, _VERSION_HEADERS),
-        },
+        answers={200: Answer("The answers.", {JSON: "PredictResponse", NDJSON: "Lines"}, _VERSION_HEADERS)},
         errors=(409, 422),
     ),
     Endpoint(
@@ -150,6 +148,20 @@ _PREDICTIONS_AND_LABELS: Final = (
             202: Answer("The label is taken.", {JSON: "Taken"}),
         },
         errors=(422,),
+    ),
+    Endpoint(
+        method="post",
+        path="/v1/metrics/{name}",
+        scope="metric",
+        says="Takes values of a downstream metric, one or many, if the stream's file has metrics_from='http'.",
+        takes={JSON: "MetricRequest", NDJSON: "Lines"},
+        example={"value": 31.5},
+        parameters=(Parameter("name", "path", "Name of the metric, such as orders."), _KEY),
+        answers={
+            200: Answer("What became of each row.", {JSON: "MetricResponse", NDJSON: "Lines"}),
+            202: Answer("The value is taken.", {JSON: "MetricTaken"}),
+        },
+        errors=(404, 422),
     ),
 )
 
@@ -311,13 +323,13 @@ def _console(path: str, scope: Scope, says: str, *parameters: Parameter) -> Endp
     )
 
 
-def _decision(name: str, says: str) -> Endpoint:
+def _decision(name: str, says: str, takes: str = "Decision") -> Endpoint:
     return Endpoint(
         method="post",
         path=f"/v1/{name}",
         scope="admin",
         says=says,
-        takes={JSON: "Decision"},
+        takes={JSON: takes},
         example={"why": "the shop moved"} | _FURTHER.get(name, {}),
         answers={200: Answer("The decision.", {JSON: "Object"})},
         errors=(404, 409, 415, 422),
@@ -329,6 +341,9 @@ _FURTHER: Final[dict[str, dict[str, str]]] = {
     "pin": {"version": "3/81000"},
     "adopt": {"version": "3/81000"},
     "promote": {"model": "forest"},
+    "ack": {"alert": "monitor.drift"},
+    "silence": {"alert": "monitor.drift", "for": "2h"},
+    "unsilence": {"alert": "monitor.drift"},
 }
 """What the example of a decision says beside the reason."""
 
@@ -342,7 +357,9 @@ _CONSOLE: Final = (
         Parameter("version", "path", "Such as 3%2F81000."),
     ),
     _console("/v1/decisions", "read", "All decisions, newest first, as `millstream models history`."),
-    _console("/v1/alerts", "read", "The newest alerts, in their order.", _LIMIT, _BEFORE),
+    _console(
+        "/v1/alerts", "read", "The newest alerts, in their order, and those that are raised now.", _LIMIT, _BEFORE
+    ),
     _console("/v1/events/{id}", "data", "What became of an event, as `millstream trace`.", _ID),
     _console(
         "/v1/dead-letters",
@@ -358,6 +375,11 @@ _CONSOLE: Final = (
     _decision("adopt", "Continues to learn from `version`, which was rebuilt."),
     _decision("pause", "Stops learning of `model`, by default the stream's own."),
     _decision("resume", "Learns again, with `model`."),
+    _decision(
+        "ack", "Acknowledges an `alert` that is raised: it is delivered again only when it clears.", "AlertDecision"
+    ),
+    _decision("silence", "Does not deliver an `alert` for a time, `for`.", "AlertDecision"),
+    _decision("unsilence", "Ends the silence of an `alert`; if it is raised, it is delivered now.", "AlertDecision"),
 )
 
 _ITSELF: Final = (

@@ -255,7 +255,7 @@ def test_a_clock_of_the_broker_that_goes_back_closes_nothing() -> None:
 def test_a_new_monitor_begins_where_its_reference_begins() -> None:
     world = World(partitions=1)
     world.predict(60)
-    monitor = world.monitor(first={Partition(PREDICTIONS, 0): 24, Partition(EXAMPLES, 0): 12}.get)
+    monitor = world.monitor(first=lambda partitions: {Partition(PREDICTIONS, 0): 24, Partition(EXAMPLES, 0): 12})
     loop = SimulatedLoop(world.log, GROUP, monitor)
     while not loop.idle():
         loop.step(ALL)

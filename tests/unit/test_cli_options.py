@@ -194,6 +194,7 @@ def test_every_command_has_help_with_an_example(run: Run) -> None:
     for name in ("broker", "keys", "models", "tokens", "topics"):
         commands.remove((name,))
         commands += [(name, each) for each in app[name] if not each.startswith("-")]
+    commands += [("alerts", each) for each in app["alerts"] if not each.startswith("-")]
     for command in commands:
         code, output, _ = run(*command, "--help")
         assert code == 0

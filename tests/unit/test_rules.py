@@ -12,6 +12,7 @@ from consumers.model.models_topic_state import Known
 from consumers.monitor.rules.decisions import Decisions
 from consumers.monitor.rules.rules import Rules, RulesSettings
 from consumers.monitor.rules.values import Measured
+from consumers.monitor.windows import EXAMPLES, METRICS, PREDICTIONS
 from millstream.stream.alert_rules import Notify, Pause, Retrain, Rollback, Rule, evaluated
 from model_store import StoreUnavailable, VersionId
 from runtime.kafka_client.records import Output
@@ -87,7 +88,9 @@ class Monitor:
         self.values = dict(values)
         at = T0 + round(minutes * MINUTE)
         self.now = max(self.now, at)
-        return self._keep(self.rules.judged(Judgement(at, findings), self))
+        judgement = Judgement(at, findings)
+        outputs = [self.rules.judged(judgement, self, kind) for kind in (PREDICTIONS, EXAMPLES, METRICS)]
+        return self._keep([output for each in outputs for output in each])
 
     def tick(self, minutes: float) -> list[Alert]:
         self.now = T0 + round(minutes * MINUTE)
@@ -241,7 +244,7 @@ def test_a_broken_memory_is_none() -> None:
     monitor = Monitor(LOW)
     for text in ("", "{", '{"rules": 7}', "[]"):
         monitor.rules.restore(text)
-        assert monitor.rules.remembered() == '{"rules":{},"done":{},"judged":0}'
+        assert monitor.rules.remembered() == '{"rules":{},"done":{},"judged":{}}'
 
 
 # --- actions ------------------------------------------------------------------------------------------------
@@ -400,9 +403,17 @@ def test_a_dry_run_only_says_what_it_would_do() -> None:
 
 def test_a_window_that_is_judged_late_alerts_and_does_nothing() -> None:
     monitor = acting(Pause())
+    assert monitor.judge(0, f1=(0.9, 9)) == []
     monitor.now = T0 + 3 * HOUR
     assert trouble(monitor, 5).details["action.pause"] == "not done: the window was judged 3 h late"
     assert monitor.decided() == []
+
+
+def test_a_new_monitor_raises_no_alert_about_the_past_that_it_reads() -> None:
+    monitor = acting(Pause())
+    monitor.now = T0 + 3 * HOUR
+    assert [monitor.judge(minutes, f1=(0.6, 9)) for minutes in (5, 60, 119)] == [[], [], []]
+    assert states(monitor.judge(121, f1=(0.6, 9))) == [("monitor.f1", "raised")]
 
 
 # --- metrics of windows -------------------------------------------------------------------------------------

@@ -22,10 +22,10 @@ from consumers.monitor.drift.basis import (
     Basis,
     basis_of,
 )
-from consumers.monitor.drift.measures import effects, lower_tails, measure
+from consumers.monitor.drift.measures import effects, measure, tails
 from consumers.monitor.drift.rows import Floats, Names, Row, Rows
 from consumers.monitor.drift.usual import Usual, fit
-from schemas.profiles import DAY_MS
+from schemas.profiles import ANSWER, DAY_MS
 
 LEAST_SIZES: Final[Mapping[str, float]] = {
     MISSING: 0.02,
@@ -59,6 +59,9 @@ LEAST_BUCKETS: Final = 20
 LEAST_DAYS: Final = 5
 SEASONAL_MS: Final = 3 * DAY_MS
 """Length of a reference from which on windows are compared with the same hour of the day."""
+
+_NEAR: Final = 0.3
+"""Part of its threshold below which no value can be beyond it in the exact tail of a small count."""
 
 _LEAST_ROWS: Final = 3
 _LEAST_EVENTS: Final = 500
@@ -115,7 +118,8 @@ class Scored:
 def frame_of(rows: Sequence[Sequence[Row]], spans: Sequence[int], names: Names, *, short: bool) -> Frame | None:
     """Return the frame of a reference's rows by scale; `None` if there is too little to compare with.
 
-    With `short`, the reference is shorter than it is meant to be: then size alone is judged.
+    With `short`, the reference is shorter than it is meant to be: then size alone is judged, and answers are not. They
+    change because the model has begun to learn, which is no drift.
     """
     chosen = next((each for each in (rows[min(1, len(rows) - 1)], rows[0]) if len(each) >= _LEAST_ROWS), None)
     if chosen is None or sum(row.events for row in chosen) < _LEAST_EVENTS:
@@ -131,12 +135,13 @@ def frame_of(rows: Sequence[Sequence[Row]], spans: Sequence[int], names: Names, 
             continue
         starts = np.array([row.start for row in each], dtype=np.float64)
         seasonal = not short and span < DAY_MS and covered >= SEASONAL_MS
-        usual.append(fit(measure(Rows(each, size, pairs), basis), starts, span, basis, seasonal=seasonal))
+        usual.append(fit(measure(Rows(each, size, pairs), basis), starts, basis, seasonal=seasonal))
     if all(each is None for each in usual):
         return None
     checks = [check for check, _ in basis.tests]
     sizes = LEAST_SIZES_ALONE if short else LEAST_SIZES
-    least = np.array([sizes[check] for check in checks])
+    answers = {place for name, place in names.subjects.items() if short and name.startswith(f"{ANSWER}:")}
+    least = np.array([np.inf if place in answers else sizes[check] for check, place in basis.tests])
     return Frame(basis, usual, short, least, checks, chosen[0].start, chosen[-1].start + chosen[-1].span)
 
 
@@ -151,10 +156,10 @@ def score(frame: Frame, place: int, row: Row, level: float) -> Scored | None:
     with np.errstate(all="ignore"):
         allowed = usual.deviation(row.start, variances) * usual.quantile(level)
         ratios = np.abs(values - centre) / (1e-12 if frame.by_size else allowed)
-        beyond = ratios > 1
+        beyond = ratios > _NEAR
         sizes = np.zeros_like(values)
         if beyond.any():
-            ratios = ratios / lower_tails(values, centre, variances, basis)
+            ratios = ratios / tails(values, centre, variances, usual.between, basis)
             sizes = effects(values, centre, basis)
             beyond = (ratios > 1) & (sizes >= frame.least)
     return Scored(values, centre, ratios, sizes, allowed, beyond)

@@ -1,4 +1,4 @@
-"""What a rule does when its alert is raised: records for the transaction that holds the alert."""
+"""Actions of a rule when its alert is raised: records for the transaction that holds the alert."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from consumers.monitor.windows import EXAMPLES, METRICS, PREDICTIONS
 from schemas.target import Task
 
 DRIFT: Final = "drift"
@@ -88,6 +89,13 @@ class Condition:
     def holds(self, value: float) -> bool:
         """Return whether a value of the metric fulfils the condition; of drift, the number of findings."""
         return value > 0 if not self.sign else _COMPARE[self.sign](value, self.number)
+
+    @property
+    def kind(self) -> str:
+        """Kind of the windows that hold the metric."""
+        if self.metric in SERVED or self.metric.startswith(LABEL_DELAY):
+            return EXAMPLES
+        return METRICS if self.metric == METRIC else PREDICTIONS
 
     @property
     def falls(self) -> bool:

@@ -1,4 +1,4 @@
-"""What rules need of a judgement, and of the windows that were judged."""
+"""Parts of a judgement, and of the windows that were judged, that rules need."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ from consumers.monitor.rules.judgement_protocol import Found, History, Judged, S
 from consumers.monitor.rules.rule import HOUR_MS, ROLE_PREFIX, AlertRule
 from consumers.monitor.rules.state import RulesState, RuleState, short
 from consumers.monitor.rules.values import Measured, measure
+from consumers.monitor.windows import PREDICTIONS
 from runtime.kafka_client.records import Output
 from schemas.alerts import Alert
 from schemas.profiles import FEATURE
@@ -129,18 +130,21 @@ class Rules:
 
     # --- evaluation --------------------------------------------------------------------------------
 
-    def judged(self, judgement: Judged, history: History) -> list[Output]:
-        """Evaluate the rules on a bucket that was judged; return the alerts and the records of their actions."""
-        end = judgement.at_ms
+    def judged(self, judgement: Judged, history: History, kind: str) -> list[Output]:
+        """Evaluate the rules about one kind of windows, of which a bucket was judged; return alerts and actions.
+
+        Each kind has buckets of its own: when that of the examples is judged, the predictions may not be there yet.
+        """
+        end, before = judgement.at_ms, self._state.judged.get(kind, 0)
         self._judged_at = self._clock()
-        if end // 1000 <= self._state.judged:
-            return []
-        self._state.judged = end // 1000
+        if not end or end // 1000 < before or (not self._state.judged and self._late(end) is not None):
+            return []  # a new monitor reads the past for its reference, and raises no alert about it
+        self._state.judged[kind] = end // 1000
         outputs: list[Output] = []
         for rule in self._settings.rules:
             if rule.when.metric == DRIFT:
                 outputs += self._step(rule, self._drift(rule.when, judgement, end))
-            elif rule.when.metric not in _BY_CLOCK:
+            elif rule.when.metric not in _BY_CLOCK and rule.when.kind == kind:
                 windows = history.windows(end - rule.over_ms, end)
                 found = measure(rule.when, windows, rule.over_ms, self._served)
                 outputs += self._step(rule, self._compared(rule, found, end))
@@ -161,7 +165,8 @@ class Rules:
     def _is_behind(self, now_ms: int) -> bool:
         """Return whether old windows are still being judged: what seems not to have come may not be read yet."""
         window = self._settings.window_ms
-        return self._judged_at > now_ms - 2 * window and 1000 * self._state.judged < now_ms - 4 * window
+        judged = self._state.judged.get(PREDICTIONS, 0)
+        return self._judged_at > now_ms - 2 * window and 1000 * judged < now_ms - 4 * window
 
     def _by_clock(self, rule: AlertRule, now_ms: int, history: History) -> Measured | None:
         if rule.when.metric == MODEL_AGE:

@@ -1,4 +1,4 @@
-"""What rules remember beside the offset on the profiles topic: raised alerts, and times of actions.
+"""State of rules beside the offset on the profiles topic: raised alerts, and times of actions.
 
 All of it is written in the transaction that holds the alerts and the actions, so a process that starts again knows of
 exactly those. Times are in seconds, because Kafka takes 4,096 characters in all.
@@ -50,12 +50,12 @@ class RulesState(msgspec.Struct):
     done
         Times (s) of the last actions, by kind.
     judged
-        End (s) of the newest bucket that was judged.
+        End (s) of the newest bucket that was judged, by kind of the windows.
     """
 
     rules: dict[str, RuleState] = msgspec.field(default_factory=dict)
     done: dict[str, list[int]] = msgspec.field(default_factory=dict)
-    judged: int = 0
+    judged: dict[str, int] = msgspec.field(default_factory=dict)
 
     def encode(self) -> str:
         """Return it as text."""

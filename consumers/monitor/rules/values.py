@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from consumers.monitor.rules.condition import (
     ERRORS,
@@ -18,10 +17,9 @@ from consumers.monitor.rules.condition import (
     Condition,
 )
 from consumers.monitor.rules.judgement_protocol import ServedValues
+from consumers.monitor.windows import PREDICTIONS
 from schemas import profiles
 from schemas.profiles import Numbers, Profile, Window
-
-_PREDICTIONS: Final = "predictions"
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ def measure(condition: Condition, windows: Sequence[Window], over_ms: int, serve
     if metric == ERRORS:
         return _errors(windows)
     if metric == EVENTS_PER_SECOND:
-        count = sum(each.events for each in windows if each.kind == _PREDICTIONS)
+        count = sum(each.events for each in windows if each.kind == PREDICTIONS)
         return Measured(1000 * count / over_ms, count)
     name, _, quantile = metric.rpartition("_p")
     key = {LATENCY: "latency_ms", LABEL_DELAY: "label_delay_ms"}[name]
@@ -71,10 +69,10 @@ def _mean(numbers: Sequence[Numbers]) -> Measured | None:
 
 def _missing(windows: Sequence[Window], feature: str) -> Measured | None:
     """Return the share of events without a value; in a window that does not know the feature, all have none."""
-    of = [each for each in windows if each.kind == _PREDICTIONS]
+    of = [each for each in windows if each.kind == PREDICTIONS]
     events = sum(each.events for each in of)
     known = {id(window): profile for window, profile in _profiles(of, f"{profiles.FEATURE}:{feature}")}
-    if not events or not known:
+    if not events:
         return None
     missing = sum(known[id(each)].missing if id(each) in known else each.events for each in of)
     return Measured(missing / events, events)
@@ -82,7 +80,7 @@ def _missing(windows: Sequence[Window], feature: str) -> Measured | None:
 
 def _errors(windows: Sequence[Window]) -> Measured | None:
     """Return the share of events that got no answer."""
-    of = [each for each in windows if each.kind == _PREDICTIONS]
+    of = [each for each in windows if each.kind == PREDICTIONS]
     events = sum(each.events for each in of)
     return Measured(sum(sum(each.errors.values()) for each in of) / events, events) if events else None
 

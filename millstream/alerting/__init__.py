@@ -1,0 +1,1 @@
+"""Alerts as people see them, and decide about them: open ones, silences, a try of the targets."""
