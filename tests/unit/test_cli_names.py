@@ -111,6 +111,8 @@ KINDS: Final[dict[str, Kind]] = {
     "--tls-key": "file",
     "--scope": "name",
     "--expires": "name",
+    "alerts silence --for": "name",
+    "TARGET": "name",
     "--spool": "name",
     "--remember": "name",
     "--drain": "name",
@@ -143,10 +145,9 @@ def commands(within: cyclopts.App, chain: tuple[str, ...] = ()) -> Iterator[tupl
         if name.startswith("-"):
             continue
         command = within[name]
-        if command.default_command is None:
-            yield from commands(command, (*chain, name))
-        else:
+        if command.default_command is not None:
             yield (*chain, name), command
+        yield from commands(command, (*chain, name))
 
 
 def arguments(command: cyclopts.App) -> tuple[tuple[str, Any, bool], ...]:
