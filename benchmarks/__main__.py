@@ -16,6 +16,7 @@ from benchmarks import (
     challengers,
     clients,
     cold_start,
+    drift_figures,
     evaluations,
     frames,
     http_rates,
@@ -24,6 +25,7 @@ from benchmarks import (
     latency,
     memory,
     predictor_process,
+    profiles,
     promotion,
     replays,
     shadow_process,
@@ -75,8 +77,12 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "promote": challengers.promote,
     "challengers": challengers.challengers,
     "shadow": shadow_process.shadow,
+    "false-alarms": drift_figures.false_alarms,
+    "drift-delays": drift_figures.drift_delays,
     "monitor": watching.monitor,
     "monitor-rate": watching.monitor_rate,
+    "profiles": profiles.profiles,
+    "profiles-memory": profiles.profiles_memory,
 }
 _PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 

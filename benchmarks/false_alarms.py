@@ -41,7 +41,7 @@ def alarms(seed: int, days: int, change: str | None = None) -> list[Alarm]:
             continue
         judgement = judge.take(window)
         if judgement is not None:
-            found += _new(judgement.findings, open_before, judgement.at_ms)
+            found += new_alarms(judgement.findings, open_before, judgement.at_ms)
             open_before = {(each.check, each.subject) for each in judgement.findings}
     return found
 
@@ -64,7 +64,8 @@ def adwin_alarms(seed: int, days: int, change: str | None = None) -> list[Alarm]
     return found
 
 
-def _new(findings: list[Finding], before: set[tuple[str, str]], at_ms: int) -> Iterator[Alarm]:
+def new_alarms(findings: list[Finding], before: set[tuple[str, str]], at_ms: int) -> Iterator[Alarm]:
+    """Yield the findings that were not open before."""
     zero = START_MS + REFERENCE_DAYS * DAY_MS
     for each in findings:
         if (each.check, each.subject) not in before:

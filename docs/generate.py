@@ -106,7 +106,7 @@ def stream_file() -> str:
 
 def topics() -> str:
     """Return the page of a stream's topics."""
-    names = Names("stream", models=("forest",))
+    names = Names("stream", models=("forest",), takes_metrics=True)
     rows = []
     for spec in specs(names, partitions=4, label_wait_ms=_DAY_MS):
         kind = names.kind(spec.name)
@@ -130,6 +130,7 @@ def topics() -> str:
             "not complete (`Predictions(format=…)`, `Predictions(features=False)`), `STREAM.answers` holds the",
             "complete ones, with the settings of `STREAM.predictions`. Only a stream with several models has",
             "`STREAM.shadows` and `STREAM.comparisons`, and only there a learner writes to `STREAM.decisions`.",
+            'Only a stream with `metrics_from="http"` has `STREAM.metrics`.',
             "`topics acls` prints the rights of each role.",
             "",
             *_table(("topic", "partitions", "cleanup", "kept for", "written by", "read by"), rows),

@@ -1,4 +1,4 @@
-"""What the monitor needs of a stream: when its windows close, and what is collected in them."""
+"""Settings of the monitor from a stream: end of a window, its contents, and how it is judged."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Final
 from consumers.monitor.drift.detecting import served_error
 from consumers.monitor.drift.rules import ERROR, Between, DriftRules, Trailing
 from consumers.monitor.profiles import WindowProfiles
-from consumers.monitor.served import ServedRules, ServedSums
+from consumers.monitor.served import DecidedBy, ServedRules, ServedSums
 from consumers.monitor.windows import WindowRules
 from millstream.stream.duration import InvalidDuration, milliseconds
 from millstream.stream.slices import SliceReader
@@ -18,12 +18,12 @@ _DELTA: Final = 1e-5
 """Level of ADWIN on the error: below its own default, for windows are not independent."""
 
 
-def window_rules(stream: Stream) -> WindowRules:
-    """Return the rules of a stream's windows."""
+def window_rules(stream: Stream, decided: DecidedBy | None = None) -> WindowRules:
+    """Return the rules of a stream's windows; `decided` knows the decisions in force at any time."""
     watch = stream.watch
     declared, private, key = [*stream.contract.features], stream.contract.private, stream.name.encode()
     slices = SliceReader(stream.slices)
-    served = ServedRules(stream.target, watch.window_ms, slices)
+    served = ServedRules(stream.target, watch.window_ms, slices, decided)
     return WindowRules(
         watch.window_ms,
         watch.window_events,
@@ -35,13 +35,19 @@ def window_rules(stream: Stream) -> WindowRules:
 def drift_rules(stream: Stream, between: Between | None = None) -> DriftRules:
     """Return the rules by which a stream's windows are judged.
 
-    `between` is the reference's range of time if the stream file names a version, an epoch or a range.
+    `between` is the reference's range of time if the stream file names a version or an epoch.
     """
     watch = stream.watch
     length = reference_ms(watch)
+    between = between or fixed_range(watch)
     reference = between or (Trailing() if length is None else Trailing(length))
     detectors = {ERROR: _adwin} if watch.detectors is None else dict(watch.detectors)
     return DriftRules(watch.window_ms, watch.alarms_per_ms, reference, detectors, served_error(stream.target.task))
+
+
+def fixed_range(watch: Watch) -> Between | None:
+    """Return the reference if it is a range of time, otherwise `None`."""
+    return None if watch.times is None else Between(*watch.times, str(watch.reference))
 
 
 def _adwin() -> Any:

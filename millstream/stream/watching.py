@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from millstream.stream.duration import InvalidDuration, milliseconds
@@ -15,6 +16,7 @@ from schemas.topics import DAY_MS
 
 _BUDGET: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s+per\s+(\S+)\s*")
 _LEAST_WINDOW_MS: Final = 1000
+_NAMED: Final = re.compile(r"version \d+/\d+|epoch \d+")
 _FED: Final = ("feature:", "label:", "answer:", "metric:")
 _OTHER_REFERENCE_DAYS: Final = 30
 
@@ -28,7 +30,7 @@ class Watch:
     ----------
     reference
         What counts as usual: a trailing span (``"7d"``), the range of the log that a version has learned
-        (``"version 3/81000"``), an epoch (``"epoch 3"``), or a range of time (``"2026-11-01 to 2026-11-08"``).
+        (``"version 3/81000"``), an epoch (``"epoch 3"``), or a range of time in UTC (``"2026-11-01 to 2026-11-08"``).
     window
         A window closes when this much of the broker's time has passed,
     window_events
@@ -62,6 +64,7 @@ class Watch:
         check_spans(self, "window")
         check_counts(self, "window_events", "most_features")
         self._check_detectors()
+        self._check_reference()
         if self.window_ms < _LEAST_WINDOW_MS:
             raise InvalidStream(f"Watch: window={self.window!r} must be at least 1s")
         if _BUDGET.fullmatch(str(self.false_alarms)) is None:
@@ -70,6 +73,41 @@ class Watch:
             raise InvalidStream(
                 f"Watch: false_alarms={self.false_alarms!r:.60} must be above 0: no test is never wrong"
             )
+
+    def _check_reference(self) -> None:
+        """Raise InvalidStream for a reference that is none, or is empty."""
+        text = self.reference if isinstance(self.reference, str) else ""
+        if not _NAMED.fullmatch(text.strip()) and self.times is None:
+            try:
+                valid = milliseconds(self.reference) > 0
+            except (InvalidDuration, TypeError, ValueError, OverflowError):
+                valid = False
+            if not valid:
+                raise InvalidStream(
+                    f"Watch: reference={self.reference!r:.60} must be a span such as '7d', 'version 3/81000', "
+                    "'epoch 3', or '2026-11-01 to 2026-11-08'"
+                )
+
+    @property
+    def times(self) -> tuple[int, int] | None:
+        """Begin and end (ms) of a reference that is a range of time; `None` for another one.
+
+        >>> Watch(reference="2026-11-01 to 2026-11-08").times
+        (1793491200000, 1794096000000)
+        """
+        begin, to, end = str(self.reference).partition(" to ")
+        if not to:
+            return None
+        try:
+            found = [datetime.fromisoformat(each.strip()) for each in (begin, end)]
+        except ValueError as error:
+            raise InvalidStream(
+                f"Watch: reference={self.reference!r:.60} is no range: write '2026-11-01 to 2026-11-08' (UTC)"
+            ) from error
+        since, until = (round((each if each.tzinfo else each.replace(tzinfo=UTC)).timestamp() * 1000) for each in found)
+        if since >= until:
+            raise InvalidStream(f"Watch: reference={self.reference!r:.60} ends before it begins")
+        return since, until
 
     def _check_detectors(self) -> None:
         """Raise InvalidStream for a detector that is fed with nothing, or is no function that makes one."""

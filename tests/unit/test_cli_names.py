@@ -73,6 +73,7 @@ KINDS: Final[dict[str, Kind]] = {
     "--by": "text",
     "--png": "place",
     "--html": "place",
+    "drift --feature": "text",
     "--from-topic": "text",
     "--labels-from-topic": "text",
     "--file": "file",

@@ -96,6 +96,11 @@ def _key(frame: Frame, column: int) -> str:
     return kept[column - frame.checks.index(check)][1] if kept is not None else ""
 
 
+def _share(value: float, events: int) -> float:
+    """Return the share of events behind Anscombe's transform of it."""
+    return max((math.sin(value) ** 2 * (events + 0.75) - 0.375) / max(events, 1), 0.0)
+
+
 def _numbers(frame: Frame, scored: Scored, column: int, row: Row) -> tuple[float, float, float]:
     """Return value, usual value, and how far the one may be from the other."""
     check, place = frame.basis.tests[column]
@@ -105,8 +110,12 @@ def _numbers(frame: Frame, scored: Scored, column: int, row: Row) -> tuple[float
     allowed = 0.0 if frame.by_size else allowed
     more = max(allowed, least)
     if check in _SHARES:
-        now, before = math.sin(value) ** 2, math.sin(usual) ** 2
-        found = now, before, max(math.sin(min(usual + allowed, math.pi / 2)) ** 2 - before, least)
+        now, before = (_share(each, row.events) for each in (value, usual))
+        found = (
+            now,
+            before,
+            max(abs(now - before) / max(float(scored.ratios[column]), 1.0) * (not frame.by_size), least),
+        )
     elif check == MEAN:
         centre, scale = float(basis.centre[place]), float(basis.scale[place])
         found = value * scale + centre, usual * scale + centre, more * scale

@@ -22,7 +22,7 @@ from consumers.monitor.drift.basis import (
     Basis,
     basis_of,
 )
-from consumers.monitor.drift.measures import effects, lower_tails, measure
+from consumers.monitor.drift.measures import effects, measure, tails
 from consumers.monitor.drift.rows import Floats, Names, Row, Rows
 from consumers.monitor.drift.usual import Usual, fit
 from schemas.profiles import ANSWER, DAY_MS
@@ -59,6 +59,9 @@ LEAST_BUCKETS: Final = 20
 LEAST_DAYS: Final = 5
 SEASONAL_MS: Final = 3 * DAY_MS
 """Length of a reference from which on windows are compared with the same hour of the day."""
+
+_NEAR: Final = 0.3
+"""Part of its threshold below which no value can be beyond it in the exact tail of a small count."""
 
 _LEAST_ROWS: Final = 3
 _LEAST_EVENTS: Final = 500
@@ -132,7 +135,7 @@ def frame_of(rows: Sequence[Sequence[Row]], spans: Sequence[int], names: Names, 
             continue
         starts = np.array([row.start for row in each], dtype=np.float64)
         seasonal = not short and span < DAY_MS and covered >= SEASONAL_MS
-        usual.append(fit(measure(Rows(each, size, pairs), basis), starts, span, basis, seasonal=seasonal))
+        usual.append(fit(measure(Rows(each, size, pairs), basis), starts, basis, seasonal=seasonal))
     if all(each is None for each in usual):
         return None
     checks = [check for check, _ in basis.tests]
@@ -153,10 +156,10 @@ def score(frame: Frame, place: int, row: Row, level: float) -> Scored | None:
     with np.errstate(all="ignore"):
         allowed = usual.deviation(row.start, variances) * usual.quantile(level)
         ratios = np.abs(values - centre) / (1e-12 if frame.by_size else allowed)
-        beyond = ratios > 1
+        beyond = ratios > _NEAR
         sizes = np.zeros_like(values)
         if beyond.any():
-            ratios = ratios / lower_tails(values, centre, variances, basis)
+            ratios = ratios / tails(values, centre, variances, usual.between, basis)
             sizes = effects(values, centre, basis)
             beyond = (ratios > 1) & (sizes >= frame.least)
     return Scored(values, centre, ratios, sizes, allowed, beyond)

@@ -32,6 +32,9 @@ LEAST_EVENTS: Final = 30
 SHARES: Final = (MISSING, ERRORS, TYPES, QUANTILES, CATEGORIES)
 """Checks whose measure is the arcsine of a share's root."""
 
+_UNSEEN: Final = 0.1
+"""Events that are expected of what the reference has none of."""
+
 _TIED: Final = (0.5 / len(RANKS)) ** 2
 """Variance of a bin's share that comes from rounding it to whole quantiles, for numbers with few values."""
 
@@ -61,7 +64,7 @@ def measure(rows: Rows, basis: Basis) -> Measured:
             _share(missing, asked),
             _share(errors, events),
             _share(*rows.shares("types", basis.types)),
-            (mean, np.maximum(np.exp(2 * spread), 1) / _enough(numbers)),
+            (mean, np.maximum(np.exp(2 * spread), 0.01) / _enough(numbers)),
             (spread, 1 / (2 * _enough(numbers))),
             _bins(rows, basis, numbers),
             _share(*rows.shares("categories", basis.categories)),
@@ -134,22 +137,24 @@ def _pairs(rows: Rows) -> tuple[Floats, Floats]:
     return rows.of_pairs("correlations"), 1 / (_enough(rows.of_pairs("pair_counts")) - 3)
 
 
-def lower_tails(values: Floats, usual: Floats, variances: Floats, basis: Basis) -> Floats:
-    """Return by what to divide the distance of each value from the usual: 1, or more for shares that are too low.
+def tails(values: Floats, usual: Floats, variances: Floats, between: Floats, basis: Basis) -> Floats:
+    """Return by what to divide the distance of each value from the usual; 1 for all but shares of few events.
 
-    The arcsine makes the lower tail of small counts too short: of 12 expected events none come once in 160,000 windows,
-    which the arcsine takes for a distance of 5.8. The root of the deviance of Poisson's distribution, with a half for
-    continuity, is 4.4, which is right.
+    The arcsine makes the lower tail of small counts too short, and the upper one too long: of 12 expected events none
+    come once in 160,000 windows, which the arcsine takes for a distance of 5.8. The root of the deviance of Poisson's
+    distribution, with a half for continuity, is 4.4, which is right. The upper tail counts as Poisson's only where the
+    reference's windows do not vary more than that.
     """
     shares = np.isin(np.array([check for check, _ in basis.tests]), SHARES)
     with np.errstate(all="ignore"):
         events = 1 / (4 * variances) - 0.5
-        expected = np.sin(usual) ** 2 * events
-        counted = np.maximum(np.sin(values) ** 2 * events, 0.0) + 0.5
-        deviance = 2 * (expected - counted + counted * np.log(counted / expected))
-        distance = (usual - values) / np.sqrt(variances)
-        factor = distance / np.sqrt(np.maximum(deviance, 1e-12))
-        wrong = shares & (values < usual) & (counted < expected) & (factor > 1)
+        expected = np.maximum(np.sin(usual) ** 2 * (events + 0.75) - 0.375, 0.0) + _UNSEEN
+        counted = np.maximum(np.sin(values) ** 2 * (events + 0.75) - 0.375, 0.0)
+        low = values < usual
+        counted = np.where(low, counted + 0.5, np.maximum(counted - 0.5, 0.0))
+        deviance = 2 * (expected - counted + np.where(counted > 0, counted * np.log(counted / expected), 0.0))
+        factor = np.abs(usual - values) / np.sqrt(variances) / np.sqrt(np.maximum(deviance, 1e-12))
+        wrong = shares & np.where(low, (counted < expected) & (factor > 1), (counted > expected) & (between <= 0))
     found: Floats = np.where(wrong, factor, 1.0)
     return found
 

@@ -25,8 +25,13 @@ LEAST_DAYS: Final = 3
 """Days of the same hour without which a window is compared with the mean of all hours."""
 
 _LEAST_FREEDOM: Final = 3.0
+LEAST_EXTREMES: Final = 20
+"""Buckets without which nothing is known of the tail of their extremes."""
+
 _RANGE_FREEDOM: Final = 6.0
 """Most degrees of freedom of the range: its tail is exponential, whatever the numbers are."""
+
+_ROUNDING: Final = 1e-9
 
 _STEADY: Final = 15.0
 """With fewer degrees of freedom, two buckets in a row must be beyond the threshold."""
@@ -84,11 +89,8 @@ def hour_of(start: int) -> int:
     return start % DAY_MS // HOUR_MS
 
 
-def fit(measured: Measured, starts: Floats, span: int, basis: Basis, *, seasonal: bool) -> Usual:
-    """Return the usual values of a reference's buckets, in the order of time.
-
-    `starts` are theirs, and `span` is their length (ms).
-    """
+def fit(measured: Measured, starts: Floats, basis: Basis, *, seasonal: bool) -> Usual:
+    """Return the usual values of a reference's buckets, in the order of time; `starts` are theirs (ms)."""
     values, variances = measured.values, measured.variances
     hours = (starts.astype(np.int64) % DAY_MS // HOUR_MS) if seasonal else np.zeros(len(starts), dtype=np.int64)
     days = starts.astype(np.int64) // DAY_MS
@@ -122,18 +124,21 @@ def fit(measured: Measured, starts: Floats, span: int, basis: Basis, *, seasonal
         freedom, heavy = _freedom(scaled, valid, freedom)
     ranges = np.array([check == RANGE for check, _ in basis.tests])
     freedom = np.where(ranges, np.minimum(freedom, _RANGE_FREEDOM), freedom)
-    if span < DAY_MS:
-        # A shape in units of its own quartiles is skewed in a short bucket, but has no memory of the bucket before.
-        heavy = heavy | np.array([check == QUANTILES for check, _ in basis.tests])
+    # A shape in units of its own quartiles is skewed, but has no memory of the bucket before.
+    heavy = heavy | np.array([check == QUANTILES for check, _ in basis.tests])
     if basis.pairs:
         heavy[-basis.pairs :] |= basis.heavy_pairs
     centre[:, valid.sum(axis=0) < 2] = np.nan
+    if len(starts) < LEAST_EXTREMES:
+        centre[:, ranges] = np.nan
     return Usual(centre, np.nan_to_num(between), freedom, counted, heavy, len(starts))
 
 
 def _freedom(scaled: Floats, valid: NDArray[np.bool_], freedom: Floats) -> tuple[Floats, NDArray[np.bool_]]:
     """Return the degrees of freedom after autocorrelation and kurtosis, and where they are few because of the tail."""
     count = np.maximum(valid.sum(axis=0), 1)
+    # Values that are all the same differ by rounding alone.
+    scaled = np.where((scaled**2).sum(axis=0) > _ROUNDING, scaled, 0.0)
     square = (scaled**2).sum(axis=0) / count
     following = (scaled[1:] * scaled[:-1]).sum(axis=0) / count
     correlation = np.clip(np.nan_to_num(following / square), 0.0, 0.99)

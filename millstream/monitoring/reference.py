@@ -1,0 +1,64 @@
+"""Range of time of a reference that is named by a version, an epoch, or two times."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from itertools import islice
+
+from consumers.monitor.drift.rules import Between
+from millstream.reading.topic_readers import between, partitions_of
+from millstream.stream.monitor_rules import fixed_range
+from millstream.stream.watching import Watch
+from model_store import Manifest, ModelStore, VersionId
+from runtime.kafka_client.client import Consumer
+from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.records import Partition
+from schemas.topics import Names
+
+
+class NoReference(Exception):  # noqa: N818
+    """The reference that a stream file names does not exist; the message says which does."""
+
+
+def fixed_reference(watch: Watch, model: str, store: ModelStore, cluster: Cluster, names: Names) -> Between | None:
+    """Return the range of the broker's time that a reference names; `None` for a trailing span.
+
+    A version names the time of the examples that it has learned in its epoch, an epoch that of all its versions.
+
+    Raises
+    ------
+    NoReference
+        If there is no such version or epoch, or the log no longer has its examples.
+    """
+    kind, _, given = watch.reference.strip().partition(" ") if isinstance(watch.reference, str) else ("", "", "")
+    if kind not in {"version", "epoch"}:
+        return fixed_range(watch)
+    epoch = VersionId.parse(given, model).epoch if kind == "version" else int(given)
+    known = [store.manifest(each) for each in store.versions(model, epoch)]
+    if kind == "version":
+        known = [each for each in known if each.version.examples <= VersionId.parse(given, model).examples]
+    if not known or (kind == "version" and str(known[-1].version) != str(VersionId.parse(given, model))):
+        have = ", ".join(map(str, store.versions(model)[-3:])) or "none yet"
+        raise NoReference(f"Watch: reference={watch.reference!r}: {model} has no such {kind}; the newest are {have}")
+    topic = names.topic("examples")
+    with closing(cluster.consumer()) as consumer:
+        partition = partitions_of(consumer, topic)[known[-1].shard]
+        since, until = _times(consumer, partition, known)
+    if since is None or until is None or until < since:
+        raise NoReference(
+            f"Watch: reference={watch.reference!r}: {topic} no longer has the examples that it has learned; "
+            "name a range of time"
+        )
+    return Between(since, until + 1, str(watch.reference))
+
+
+def _times(consumer: Consumer, partition: Partition, known: list[Manifest]) -> tuple[int | None, int | None]:
+    """Return the broker's times of the first and the last example that these versions have learned."""
+    begin = consumer.beginning_offsets([partition])[partition]
+    end = consumer.end_offsets([partition])[partition]
+    first = max(begin, known[0].offset if len(known) > 1 else begin)
+    last = min(end, known[-1].offset)
+    since = [record.timestamp for record in islice(between(consumer, partition, first, end), 1)]
+    # The newest offsets before `last` may be markers of transactions.
+    until = [record.timestamp for record in between(consumer, partition, max(first, last - 100), last)]
+    return (since[0] if since else None), (until[-1] if until else None)
