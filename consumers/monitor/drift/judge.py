@@ -18,6 +18,9 @@ from schemas.profiles import DAY_MS, HOUR_MS, Window
 _LONG_MS: Final = 3 * DAY_MS
 """A trailing reference from this length on consists of whole days before the day that is judged."""
 
+_QUIET_MS: Final = 6 * HOUR_MS
+"""Time without events that may lie at the beginning of the least reference."""
+
 _FRAMES: Final = 3
 """References in memory: those of the last hour, of the last day and of the newest window."""
 
@@ -194,7 +197,7 @@ class Watched:
         """Return begin and end (ms) of the reference of a bucket, and whether it is shorter than meant."""
         if span >= _LONG_MS:
             until = row.start // DAY_MS * DAY_MS
-            if until != self._covered and self.history.has_rows(until - span, until - _LONG_MS):
+            if until != self._covered and self.history.has_rows(until - span, until - _LONG_MS + _QUIET_MS):
                 self._covered = until
             if until == self._covered:
                 return until - span, until, False
