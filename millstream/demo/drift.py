@@ -9,6 +9,7 @@ import msgspec
 
 from consumers.roles import MONITOR
 from millstream.evaluation.drift.collect import collect, stored_windows
+from millstream.evaluation.drift.page import write_page
 from millstream.evaluation.drift.report import DriftReport
 from millstream.reading.decision_history import read_history, row
 from millstream.reading.topic_readers import each_record
@@ -69,7 +70,7 @@ def look_back(loaded: LoadedStream, cluster: Cluster, names: Names, settings: Se
         names.stream, collect(stored_windows(cluster, names, names.stream), drift_rules(loaded.stream), names.stream)
     )
     page = settings.home / f"demo-{names.stream}.html"
-    report.html(page)
+    write_page(report, page)
     return {
         "alerts": [msgspec.structs.asdict(each) for each in _alerts(cluster, names)],
         "decisions": [row(each) for each in read_history(cluster, names)],

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from html import escape
+from pathlib import Path
 from typing import Final
 
 from millstream.evaluation.drift.pictures import distribution, time_line
 from millstream.evaluation.drift.report import DriftReport
+from millstream.evaluation.output_file import write_whole
 from millstream.evaluation.page import STYLE, document, table
 from schemas.profiles import Profile
 
@@ -31,6 +33,11 @@ _KEYS: Final = (
     '<p class="soft">Grey: the reference (shaded in the pictures over time). Blue: now. '
     "Dashed: since when it has drifted.</p>"
 )
+
+
+def write_page(report: DriftReport, path: Path) -> None:
+    """Write the page. Raises NotWritten."""
+    write_whole(path, page(report).encode())
 
 
 def page(report: DriftReport) -> str:

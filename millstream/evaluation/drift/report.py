@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from consumers.monitor.profiles import distinct, quantiles
 from millstream.evaluation.drift.collect import Collected
-from millstream.evaluation.output_file import write_whole
 from millstream.evaluation.text import Block, Words
 from schemas.profiles import Profile
 
@@ -91,12 +89,6 @@ class DriftReport:
                 for name in self.subjects
             },
         }
-
-    def html(self, path: Path) -> None:
-        """Write the page. Raises NotWritten."""
-        from millstream.evaluation.drift.page import page
-
-        write_whole(path, page(self).encode())
 
     def words(self) -> Words:
         """Return the report in words and tables."""
