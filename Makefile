@@ -65,10 +65,12 @@ bench: install  ## run the benchmarks; the table is in docs/benchmarks.md
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 # Their requirements conflict with ours, so they get an environment of their own, with the same Python.
-peers: .venv/python.stamp  ## set up .venv-peers with Quix Streams and FastAPI, for the benchmarks that compare with them
+peers: .venv/python.stamp  ## set up .venv-peers (Quix Streams, FastAPI) and .venv-evidently, for the benchmarks that compare with them
 	@$$($(BIN)/python -c 'import sys; print(sys._base_executable)') -m venv .venv-peers
 	@.venv-peers/bin/pip install --quiet 'quixstreams>=3.28,<4' 'river>=0.26.1,<0.27' 'fastavro>=1.13' \
 	    'fastapi>=0.165' 'uvicorn[standard]>=0.54'
+	@$$($(BIN)/python -c 'import sys; print(sys._base_executable)') -m venv .venv-evidently
+	@.venv-evidently/bin/pip install --quiet 'evidently>=0.7.23,<0.8' 'pandas>=2,<3'
 
 # The lock files name no addresses: configure a mirror in pip, if you use one.
 LOCK = $(BIN)/python -m uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \

@@ -25,6 +25,7 @@ from benchmarks import (
     latency,
     memory,
     predictor_process,
+    profiles,
     promotion,
     replays,
     shadow_process,
@@ -80,6 +81,8 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "drift-delays": drift_figures.drift_delays,
     "monitor": watching.monitor,
     "monitor-rate": watching.monitor_rate,
+    "profiles": profiles.profiles,
+    "profiles-memory": profiles.profiles_memory,
 }
 _PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from schemas.model_names import is_named, name_of
-from schemas.topics import COMPARISONS, PROFILES, SHADOWS
+from schemas.topics import COMPARISONS, METRICS, PROFILES, SHADOWS
 
 if TYPE_CHECKING:
     from schemas.topics import Names
@@ -54,6 +54,8 @@ class Role:
         Topics that it also reads, without a group. From alerts it reads the raised ones, so as to raise none twice.
     writes, writes_if_compared
         Topics that it writes, and further ones if the stream has several models.
+    reads_metric_topics
+        Its group also reads the topics of downstream metrics, external ones and the stream's own.
     reads_label_topics
         Its group also reads the external topics that labels come from.
     sees
@@ -84,6 +86,7 @@ class Role:
     writes: tuple[str, ...] = ()
     writes_if_compared: tuple[str, ...] = ()
     reads_label_topics: bool = False
+    reads_metric_topics: bool = False
     sees: tuple[str, ...] = ()
     asked_for: Callable[[Names], bool] | None = None
     on_demand: bool = False
@@ -142,7 +145,7 @@ TABLE: tuple[Role, ...] = (
         stops=4,
         # Its place is committed on a partition of this topic, which it must be allowed to read for that.
         follows=("alerts",),
-        writes=("predictions", WHOLE, "labels", "dead-letters", "alerts"),
+        writes=("predictions", WHOLE, "labels", METRICS, "dead-letters", "alerts"),
         on_demand=True,
         done="forwarded",
         onward="`millstream forwarder {stream}` goes on",
@@ -262,6 +265,7 @@ TABLE: tuple[Role, ...] = (
         stops=80,
         # Its own windows too: who owns that topic judges them, those of the other monitors included.
         reads=(WHOLE, "examples", PROFILES),
+        reads_metric_topics=True,
         follows=("models", "alerts"),
         # Neither labels nor examples: what watches a model may not teach it.
         writes=(PROFILES, "alerts", "models", "decisions", "jobs"),

@@ -16,7 +16,7 @@ from typing import Any, Final
 import docstring_parser
 import msgspec
 
-from millstream import Calendar, Feature, Retention, Source, Stream
+from millstream import Alertmanager, Calendar, Feature, Retention, Rule, Source, Stream, Watch, Webhook
 from millstream.cli import app as cli
 from millstream.observability.prometheus.catalog import METRICS
 from millstream.stream.parameter_groups import GROUPS
@@ -91,7 +91,7 @@ def environment() -> str:
 def stream_file() -> str:
     """Return the page of all that a stream file may say."""
     sections: list[str] = []
-    for kind in (Stream, *GROUPS.values(), Calendar, Source, Feature, Retention):
+    for kind in (Stream, *GROUPS.values(), Watch, Rule, Webhook, Alertmanager, Calendar, Source, Feature, Retention):
         sections += [f"## {kind.__name__}", "", *_keys(kind), ""]
     intro = (
         "A stream file is Python: one file, one `Stream`. `millstream check FILE.py` checks it.",
@@ -106,7 +106,7 @@ def stream_file() -> str:
 
 def topics() -> str:
     """Return the page of a stream's topics."""
-    names = Names("stream", models=("forest",))
+    names = Names("stream", models=("forest",), takes_metrics=True)
     rows = []
     for spec in specs(names, partitions=4, label_wait_ms=_DAY_MS):
         kind = names.kind(spec.name)
@@ -130,6 +130,7 @@ def topics() -> str:
             "not complete (`Predictions(format=…)`, `Predictions(features=False)`), `STREAM.answers` holds the",
             "complete ones, with the settings of `STREAM.predictions`. Only a stream with several models has",
             "`STREAM.shadows` and `STREAM.comparisons`, and only there a learner writes to `STREAM.decisions`.",
+            'Only a stream with `metrics_from="http"` has `STREAM.metrics`.',
             "`topics acls` prints the rights of each role.",
             "",
             *_table(("topic", "partitions", "cleanup", "kept for", "written by", "read by"), rows),

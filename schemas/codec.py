@@ -35,6 +35,7 @@ _FILES: Final = {
     "ShadowTick": "shadow_tick",
     "Comparison": "comparison",
     "Window": "window",
+    "Metric": "metric",
     "DeadLetter": "dead_letter",
     "Alert": "alert",
     "AlertNote": "alert_note",
@@ -253,6 +254,7 @@ SHADOW: Final = Codec("Shadow")
 SHADOW_TICK: Final = Codec("ShadowTick")
 COMPARISON: Final = Codec("Comparison")
 WINDOW: Final = Codec("Window")
+METRIC: Final = Codec("Metric")
 DEAD_LETTER: Final = Codec("DeadLetter")
 ALERT: Final = Codec("Alert")
 ALERT_NOTE: Final = Codec("AlertNote")
@@ -272,6 +274,7 @@ _KINDS: Final = (
     SHADOW_TICK,
     COMPARISON,
     WINDOW,
+    METRIC,
     DEAD_LETTER,
     ALERT,
     ALERT_NOTE,

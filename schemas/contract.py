@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
 from schemas.calendar import PARTS, CalendarFeatures, OutsideCalendar
 from schemas.events import Features, FeatureValue
-from schemas.private_features import MASK
 
 FeatureType = Literal["number", "integer", "boolean", "string", "bytes", "vector"]
 Missing = Literal["drop", "none", "refuse"]
 Bounds = Literal["off", "warn", "dead-letter"]
 Range: TypeAlias = tuple[float, float]
+
+MASK: Final = "(private)"
+"""Shown in place of a private feature's value."""
+_TOLD: Final = re.compile(r"( (?:is|holds|returned) |raised \w+: )(.*)", re.DOTALL)
 
 _TYPES: Final[dict[str, tuple[type, ...]]] = {
     # bool is an int in Python but a boolean in Avro, so it is refused as a number.
@@ -345,3 +349,42 @@ def _check(name: str, value: FeatureValue, feature: Feature) -> None:
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 40 else text[:39] + "…"
+
+
+# --- private features --------------------------------------------------------------------------------
+
+
+def masked(features: Mapping[str, Any], private: Collection[str]) -> dict[str, Any]:
+    """Return features for people, in which no private value is left.
+
+    >>> masked({"iban": "DE02", "amount": 3.0}, {"iban"})
+    {'iban': '(private)', 'amount': 3.0}
+    """
+    return {name: MASK if name in private and value is not None else value for name, value in features.items()}
+
+
+def without_values(text: str, features: Mapping[str, Any], private: Collection[str]) -> str:
+    """Return a text, such as a model's exception, in which the values of private features are masked.
+
+    >>> without_values("could not convert 'DE02' to float", {"iban": "DE02"}, {"iban"})
+    'could not convert (private) to float'
+    """
+    spelled = {
+        each
+        for name in private
+        if (value := features.get(name)) is not None
+        for one in (value if isinstance(value, list) else [value])
+        for each in (str(one), repr(one))
+    }
+    for each in sorted(filter(None, spelled), key=len, reverse=True):
+        text = text.replace(each, MASK)
+    return text
+
+
+def without_any_value(text: str) -> str:
+    """Return the reason why a message was refused, without what it says the message held.
+
+    >>> without_any_value("the time at $.at is 'DE02': neither ms since 1970 nor ISO 8601")
+    'the time at $.at is (private)'
+    """
+    return _TOLD.sub(rf"\1{MASK}", text, count=1)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from schemas import codec
+
+PRIVATE: Final = "millstream-private"
+"""Header of a dead letter whose record may have values of private features: whoever shows it shows no value."""
 
 
 class DeadLetter(msgspec.Struct, frozen=True, gc=False):

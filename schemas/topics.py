@@ -30,6 +30,8 @@ ANSWERS: Final = "answers"
 """Kind of the topic of whole predictions; only streams with public predictions have it."""
 PROFILES: Final = "profiles"
 """Kind of the topic of windows, which the monitor writes and judges."""
+METRICS: Final = "metrics"
+"""Kind of the topic of downstream metrics that the server takes; only streams that ask for it have it."""
 SHADOWS: Final = "shadows"
 COMPARISONS: Final = "comparisons"
 COMPARED: Final = (SHADOWS, COMPARISONS)
@@ -79,6 +81,10 @@ class Names:
         Names of the stream's other models, beside its own; also empty if only the stream's name is known.
     promotes, notifies
         True if a rule may promote a model, and if alerts are delivered to targets.
+    takes_metrics
+        True if the server takes downstream metrics, which have a topic then.
+    metrics_from
+        Full names of external topics of downstream metrics.
 
     >>> Names("fraud", prefix="ann-").topic("features")
     'ann-fraud.features'
@@ -98,6 +104,8 @@ class Names:
     models: tuple[str, ...] = ()
     promotes: bool = False
     notifies: bool = False
+    takes_metrics: bool = False
+    metrics_from: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.stream):
@@ -105,14 +113,15 @@ class Names:
                 f"stream name {self.stream[:100]!r} must be 1 to 63 of a-z, 0-9 and '-', not beginning with '-'"
             )
         check_prefix(self.prefix)
-        ours = {f"{self.prefix}{self.stream}.{kind}" for kind in (*KINDS, ANSWERS, *COMPARED)}
-        for kind, topic in (*self.elsewhere.items(), *(("labels", topic) for topic in self.labels_from)):
+        ours = {f"{self.prefix}{self.stream}.{kind}" for kind in (*KINDS, ANSWERS, METRICS, *COMPARED)}
+        others = [("labels", topic) for topic in self.labels_from] + [("metrics", topic) for topic in self.metrics_from]
+        for kind, topic in (*self.elsewhere.items(), *others):
             if topic in ours:
                 raise InvalidName(f"{kind} of {self.stream} cannot come from {topic}: that is a topic of its own")
 
     def topic(self, kind: str) -> str:
         """Return the topic's name; `kind` is one of `KINDS` or `COMPARED`, or `ANSWERS`."""
-        assert kind in (*KINDS, ANSWERS, *COMPARED), kind  # noqa: S101 - an error of the caller, not of a user
+        assert kind in (*KINDS, ANSWERS, METRICS, *COMPARED), kind  # noqa: S101 - an error of the caller, not of a user
         return self.elsewhere.get(kind) or f"{self.prefix}{self.stream}.{kind}"
 
     def kind(self, topic: str) -> str:
@@ -120,12 +129,13 @@ class Names:
         for kind, name in self.elsewhere.items():
             if name == topic:
                 return kind
-        return topic if topic in self.labels_from else topic.rpartition(".")[2]
+        return topic if topic in (*self.labels_from, *self.metrics_from) else topic.rpartition(".")[2]
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """Return the kinds of topics that this stream has, own and external ones."""
-        return (*KINDS, *((ANSWERS,) if self.public else ()), *(COMPARED if self.models else ()))
+        optional = ((ANSWERS, self.public), (METRICS, self.takes_metrics))
+        return (*KINDS, *(kind for kind, there in optional if there), *(COMPARED if self.models else ()))
 
     @property
     def own(self) -> tuple[str, ...]:
@@ -180,6 +190,7 @@ def specs(names: Names, *, partitions: int, label_wait_ms: int) -> list[TopicSpe
         PROFILES: (1, {**log_time, **wide, "cleanup.policy": "compact"}, None),
         SHADOWS: (partitions, joined, least),
         COMPARISONS: (1, {**log_time, **keep, **wide}, None),
+        METRICS: (1, {**log_time, "cleanup.policy": "delete", "retention.ms": str(30 * DAY_MS)}, None),
         "dead-letters": (1, {**wide, "cleanup.policy": "delete", "retention.ms": str(30 * DAY_MS)}, None),
     }
     return [TopicSpec(names.topic(kind), *per_kind[kind]) for kind in names.own]

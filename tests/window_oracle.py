@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from contextlib import closing
 
+from consumers.loop.decisions_log import DecisionsLog
 from consumers.monitor.monitor import MonitorSettings
+from consumers.monitor.served import DecidedBy
 from consumers.monitor.windows import PartitionWindows
 from millstream.reading import topic_readers
 from millstream.stream.monitor_rules import window_rules
@@ -28,13 +30,14 @@ def all_of(cluster: Cluster, topic: str) -> dict[Partition, list[Record]]:
 
 def expected(cluster: Cluster, names: Names, stream: Stream) -> Places:
     """Return the windows of each partition that have closed."""
-    settings = MonitorSettings(names, window_rules(stream))
-    return {
-        at: windows
-        for topic, (kind, reader) in settings.kinds().items()
-        for at, records in all_of(cluster, topic).items()
-        if (windows := PartitionWindows(kind, settings.rules, reader).take(records))
-    }
+    with closing(DecisionsLog(cluster, names)) as log:
+        settings = MonitorSettings(names, window_rules(stream, DecidedBy(log, stream.labels.wait_ms)))
+        return {
+            at: windows
+            for topic, (kind, reader) in settings.kinds().items()
+            for at, records in all_of(cluster, topic).items()
+            if (windows := PartitionWindows(kind, settings.rules, reader).take(records))
+        }
 
 
 def written(cluster: Cluster, names: Names) -> Places:

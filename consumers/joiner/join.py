@@ -19,9 +19,9 @@ from consumers.joiner.joins import RecordReader
 from consumers.joiner.labels import EncodedLabel, LabelReader
 from consumers.joiner.local_store import LocalStore
 from schemas.codec import CodecError
+from schemas.contract import MASK
 from schemas.events import Label, event_id_bytes, peek_event_id
 from schemas.fast_examples import PredictionReader
-from schemas.private_features import MASK
 
 __all__ = ["Emitted", "JoinRules", "JoinState", "NotWritten", "PartitionJoin"]
 

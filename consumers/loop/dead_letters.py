@@ -9,8 +9,7 @@ import msgspec
 
 from runtime.kafka_client import size_limits
 from runtime.kafka_client.records import Output, Record
-from schemas.dead_letters import DeadLetter
-from schemas.private_features import HEADER
+from schemas.dead_letters import PRIVATE, DeadLetter
 
 HEADERS_LEFT_OUT: Final = "(its headers are too large to be kept here)"
 """End of the reason if a dead letter does not contain the headers of its record."""
@@ -48,7 +47,7 @@ def dead_letter(
         reason,
         at,
     )
-    return Output(topic, 0, key, letter.encode(), [(HEADER, b"1")] if private else [])
+    return Output(topic, 0, key, letter.encode(), [(PRIVATE, b"1")] if private else [])
 
 
 REPLAYED: Final = "millstream-replayed"

@@ -19,11 +19,10 @@ from consumers.model.learning_rules import LearningRules, Poison, Unfit, describ
 from consumers.model.outlier_bounds import Far, Guard, Unusual
 from consumers.model.river_model import NO_ANSWER, Answer, ModelError, RiverModel, wrap
 from model_store.offset_runs import Offsets
-from schemas.contract import ContractError
+from schemas.contract import ContractError, without_values
 from schemas.events import Example, Features, LabelValue, Scalar
 from schemas.fast_examples import FastExample, entry_of
 from schemas.label_spelling import Spellings
-from schemas.private_features import without_values
 from schemas.target import TargetError
 
 __all__ = ["Applied", "LearnerState", "LearningRules", "Plain", "Poison", "Unfit"]

@@ -15,9 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
-from schemas.contract import Bounds, Contract
+from schemas.contract import MASK, Bounds, Contract
 from schemas.events import Features, Scalar
-from schemas.private_features import MASK
 
 _SAMPLE: Final = 64  # values of each feature that bounds are computed from
 _EVERY: Final = 16  # with a full sample, one example in so many is sampled

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from consumers.monitor.windows import UNREADABLE
+from consumers.monitor.windows import TOO_MANY_NAMES, UNREADABLE
 from schemas.codec import CodecError
 from schemas.events import Example, FeatureValue, LabelValue, Outcome, Prediction, read_example, read_prediction
 from schemas.profiles import ANSWER, LABEL, LOOP, METRIC
+from schemas.sources.metrics import MOST_NAMES
 
 if TYPE_CHECKING:
     from consumers.monitor.windows import OpenWindow
@@ -113,11 +114,23 @@ class MetricReader:
         Returns the numbers of a record, by name. Raises CodecError if it cannot be decoded.
     """
 
-    def __init__(self, read: Callable[[bytes], Mapping[str, float]]) -> None:
+    def __init__(self, read: Callable[[Record], Mapping[str, float]]) -> None:
         self._read = read
 
     def add(self, records: Sequence[Record], into: OpenWindow) -> None:
-        _, rows = decoded(records, self._read, into)
-        into.events += len(rows)
-        for name in sorted({name for row in rows for name in row}):
-            into.profiles.add(f"{METRIC}:{name}", [row.get(name) for row in rows])
+        values: dict[str, list[float]] = {}
+        for record in records:
+            try:
+                row = self._read(record)
+            except CodecError:
+                into.errors[UNREADABLE] += 1
+                continue
+            into.events += 1
+            for name, value in row.items():
+                if name not in into.metrics and len(into.metrics) >= MOST_NAMES:
+                    into.errors[TOO_MANY_NAMES] += 1
+                    continue
+                into.metrics.add(name)
+                values.setdefault(name, []).append(value)
+        for name, found in values.items():
+            into.profiles.add(f"{METRIC}:{name}", found)

@@ -21,6 +21,8 @@ EXAMPLES: Final = "examples"
 METRICS: Final = "metrics"
 UNREADABLE: Final = "unreadable"
 """Code of the records that could not be decoded, among a window's errors."""
+TOO_MANY_NAMES: Final = "too many names"
+"""Code of the values of downstream metrics beyond the number of names that a window has."""
 
 Values: TypeAlias = Sequence[FeatureValue]
 
@@ -72,6 +74,8 @@ class OpenWindow:
     ----------
     records, events
         Number of records, and of those that could be decoded.
+    metrics
+        Names of the downstream metrics in it.
     """
 
     def __init__(self, kind: str, first: Record, rules: WindowRules, state: bytes) -> None:
@@ -84,6 +88,7 @@ class OpenWindow:
         self.span = rules.span_ms
         self.records = self.events = 0
         self.errors: Counter[str] = Counter()
+        self.metrics: set[str] = set()
         self.profiles = rules.profiles()
         self.served = rules.served(state) if kind == EXAMPLES else None
 

@@ -10,9 +10,8 @@ from runtime.kafka_client import size_limits
 from runtime.kafka_client.records import Record
 from schemas import codec
 from schemas.codec import HEADER_BYTES, CodecError
-from schemas.contract import Contract, ContractError
+from schemas.contract import Contract, ContractError, without_any_value, without_values
 from schemas.events import Event, Features, read_event
-from schemas.private_features import without_any_value, without_values
 from schemas.schema_registry import RegistryError
 from schemas.sources.event_mapping import EventMapping
 from schemas.sources.message_fields import Unmapped, place_id

@@ -49,8 +49,7 @@ def decide_alert(
     NotDecided
         If the cluster has not acknowledged the decision.
     """
-    if not _NAME.fullmatch(name):
-        raise InvalidSilence(f"{name[:100]!r} is no alert's name: 1 to 64 of A-Z, a-z, 0-9, '_', '.' and '-'")
+    check_name(name)
     if decision == "silence" and not 0 < (for_ms or 0) <= LONGEST_SILENCE_MS:
         raise InvalidSilence("a silence has an end: at most 366d from now")
     states, now = read_states(cluster, names), time.time_ns() // 1_000_000
@@ -70,6 +69,12 @@ def decide_alert(
                 f"{topic} did not accept the decision ({described(error)}): run the command again"
             ) from error
     return note
+
+
+def check_name(name: str) -> None:
+    """Raise InvalidSilence if no alert can have this name."""
+    if not _NAME.fullmatch(name):
+        raise InvalidSilence(f"{name[:100]!r} is no alert's name: 1 to 64 of A-Z, a-z, 0-9, '_', '.' and '-'")
 
 
 def _known(name: str, names: list[str], state: str) -> str:

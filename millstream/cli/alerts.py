@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from millstream.alerting.decisions import AlertDecision
     from schemas.alerts import AlertNote
 
-app = cyclopts.App(name="alerts", help="Show a stream's alerts; acknowledge and silence them; try the targets.")
+app = cyclopts.App(name="alerts")
 
 AlertName = Annotated[str, Parameter(name="NAME", help="Name of an alert, such as monitor.drift.")]
 
@@ -185,17 +185,18 @@ def try_(
 def _decide(
     decision: AlertDecision, stream: str, name: str, why: str, where: Where, for_ms: int | None = None
 ) -> AlertNote:
-    from millstream.alerting.decisions import InvalidSilence, decide_alert
+    from millstream.alerting.decisions import InvalidSilence, check_name, decide_alert
     from millstream.versions.decisions import who
 
-    settings = where.settings()
-    cluster = settings.cluster()
-    names = full_names(stream, settings, cluster)
-    with filling_in(stream):
-        try:
+    try:
+        check_name(name)
+        settings = where.settings()
+        cluster = settings.cluster()
+        names = full_names(stream, settings, cluster)
+        with filling_in(stream):
             return decide_alert(cluster, names, decision, name, by=who(), why=why, for_ms=for_ms)
-        except InvalidSilence as error:
-            raise UsageError(str(error)) from error
+    except InvalidSilence as error:
+        raise UsageError(str(error)) from error
 
 
 def _say(note: AlertNote, as_json: bool, text: str) -> None:

@@ -171,7 +171,7 @@ def _labels_from(report: Report) -> dict[str, list[str]]:
 
 
 def _print(report: Report) -> None:
-    from millstream.status.render import competitor_text, learning, quality_lines, used_clients
+    from millstream.status.render import competitor_text, learning, pinned, quality_lines, used_clients
     from millstream.stream.duration import spoken
 
     print(f"{report.stream} on {report.bootstrap}")
@@ -187,7 +187,7 @@ def _print(report: Report) -> None:
             if model.served is None
             else f"{model.served}, for {spoken(model.age_ms or 0)}",
             "newest version": model.newest,
-            "pinned version": model.pinned,
+            "pinned version": None if model.pinned is None else pinned(model),
             "learning": learning(model),
             "served metrics": None if model.quality is None else quality_lines(model.quality),
             "model file": None if model.model_bytes is None else size_text(model.model_bytes),

@@ -29,7 +29,7 @@ def create(
     /,
     *,
     scope: Annotated[
-        str, Parameter(help="What it may do: predict, label, upload, read, data, admin; several with commas.")
+        str, Parameter(help="What it may do: predict, label, metric, upload, read, data, admin; several with commas.")
     ],
     expires: Annotated[
         str | None, Parameter(help="Time after which it is refused (90d, 12h) [default: it never expires].")

@@ -104,6 +104,8 @@ class Settings:
             tuple(stream.models),
             stream.promote is not None,
             bool(stream.notify),
+            stream.takes_metrics,
+            tuple(source.topic for source in stream.metrics_sources),
         )
 
     def state(self, names: Names) -> Path:

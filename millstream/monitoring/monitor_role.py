@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
+from consumers.loop.decisions_log import DecisionsLog
 from consumers.loop.last_offsets_file import TopicMemory
 from consumers.monitor.drift.judge import Judge
 from consumers.monitor.judging import StreamJudging
@@ -14,20 +15,21 @@ from consumers.monitor.judging_protocol import NewJudging
 from consumers.monitor.monitor import Monitor, MonitorSettings
 from consumers.monitor.rules.decisions import Decisions
 from consumers.monitor.rules.rules import Rules, RulesSettings
-from consumers.monitor.served import values
+from consumers.monitor.served import DecidedBy, values
 from consumers.roles import MONITOR
 from millstream.monitoring.reference import fixed_reference
 from millstream.observability.role_log import say
 from millstream.processes.role_loop import drive, following, meet, state_alerts
 from millstream.stream.alert_rules import evaluated
 from millstream.stream.duration import spoken
+from millstream.stream.metric_readers import metric_readers
 from millstream.stream.monitor_rules import drift_rules, reference_ms, window_rules
 from millstream.versions.kept_versions import KeptVersions
 from model_store import open_store
 from runtime.exits import TRY_AGAIN, Doubt
-from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.cluster import Cluster, MissingTopic
 from runtime.kafka_client.records import Partition, Positions
-from schemas.topics import PROFILES, Names
+from schemas.topics import NOT_OURS, PROFILES, Names
 
 if TYPE_CHECKING:
     from millstream.config.settings import Settings
@@ -48,15 +50,31 @@ def run_monitor(
     """Watch the stream until told to stop; return the exit code."""
     cluster, names, _ = meet(loaded, settings, PROFILES, "decisions", "jobs")
     stream = loaded.stream
-    monitor_settings = MonitorSettings(names, window_rules(stream), new_epoch=new_epoch)
+    metrics = metric_readers(stream, names, settings.schema_registry(say))
+    _require(cluster, names, metrics)
+    log = DecisionsLog(cluster, names)
+    decided = DecidedBy(log, stream.labels.wait_ms)
+    monitor_settings = MonitorSettings(names, window_rules(stream, decided), metrics, new_epoch)
     kept = state_alerts(cluster, names, MONITOR, instance)
     memory = TopicMemory(settings.state(names) / f"{MONITOR}-{instance}.json", written=kept.written)
     first = _first(cluster, reference_ms(stream.watch), stream.watch.window_ms)
     decisions = Decisions([each.model_id for each in loaded.each_model])
     judging = _new_judging(loaded, settings, cluster, names, decisions)
     monitor = Monitor(monitor_settings, judging, first, say, memory)
-    with following(cluster, names, decisions.follow) as current:
+    with closing(log), following(cluster, names, decisions.follow) as current:
         return drive(cluster, names, MONITOR, instance, monitor, meter, kept) if current else TRY_AGAIN
+
+
+def _require(cluster: Cluster, names: Names, topics: Collection[str]) -> None:
+    """Check that the topics of downstream metrics exist. Raises MissingTopic if one does not."""
+    found = cluster.topic_info(*topics) if topics else {}
+    for topic in topics:
+        if topic not in found:
+            way_out = NOT_OURS if topic in names.metrics_from else f"`millstream topics create {names.stream}` makes it"
+            raise MissingTopic(
+                f"topic {topic}, which metrics of {names.stream} come from, does not exist on {cluster.bootstrap}: "
+                f"{way_out}"
+            )
 
 
 def _new_judging(

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from consumers.judge.judge import judge_settings
+from consumers.loop.decisions_log import DecisionsLog
 from consumers.loop.last_offsets_file import TopicMemory
 from consumers.model.version_loader import VersionLoader
 from consumers.roles import JUDGE, SHADOW
 from consumers.shadow.announcements import Announcements
-from consumers.shadow.decisions_log import DecisionsLog
 from consumers.shadow.shadow import Shadows, ShadowSettings
 from consumers.shadow.versions import ChallengerVersions
 from millstream.observability.role_log import say

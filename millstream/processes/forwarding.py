@@ -16,7 +16,7 @@ from runtime.exits import OK, TRY_AGAIN, Doubt, RoleFailure
 from runtime.kafka_client.cluster import Cluster, MissingTopic, NoBroker, TopicInfo
 from runtime.kafka_client.errors import KafkaError, described
 from runtime.stop_signals import stop_on_signals
-from schemas.topics import Names
+from schemas.topics import METRICS, Names
 from server.forwarder.forwarder import FLUSH_S, Forwarder, ForwarderSettings
 from server.spool.folder import SPOOL
 
@@ -71,6 +71,7 @@ class ForwardingThread:
 def require_topics(cluster: Cluster, names: Names, loaded: LoadedStream) -> dict[str, TopicInfo]:
     """Return the topics that server and forwarder need. Raises MissingTopic if one does not exist."""
     wanted = [names.topic("predictions"), names.whole, names.topic("labels"), names.topic("models")]
+    wanted += [names.topic(METRICS)] if names.takes_metrics else []
     found = cluster.topic_info(*wanted)
     missing = [topic for topic in wanted if topic not in found]
     if missing:

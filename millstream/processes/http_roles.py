@@ -290,6 +290,7 @@ def server_routes(stream: Stream, names: Names, predict: Predict, health: Health
     return {
         "/v1/predict": {"POST": Route(predict.predict, "predict")},
         "/v1/labels": {"POST": Route(predict.labels, "label")},
+        "/v1/metrics/{name}": {"POST": Route(predict.metrics, "metric")},
         **health.routes(),
         **open_inference.routes(),
         **description(names.stream, release),

@@ -16,9 +16,9 @@ from runtime.kafka_client.records import Partition, Record
 from schemas import events
 from schemas.alerts import fields_of, read_alert_record
 from schemas.codec import CodecError
-from schemas.dead_letters import read_dead_letter
+from schemas.contract import MASK
+from schemas.dead_letters import PRIVATE, read_dead_letter
 from schemas.events import Event, Outcome
-from schemas.private_features import HEADER, MASK
 from schemas.topics import Names
 
 Row: TypeAlias = dict[str, Any]
@@ -365,7 +365,7 @@ def dead_letter_row(record: Record) -> Row:
 
 def is_private(record: Record) -> bool:
     """Return whether a dead letter holds a record whose values are not shown."""
-    return any(name == HEADER for name, _ in record.headers)
+    return any(name == PRIVATE for name, _ in record.headers)
 
 
 def alert_row(record: Record) -> Row:

@@ -14,9 +14,9 @@ from millstream.reading.topic_readers import is_private
 from runtime.kafka_client.records import Record
 from schemas import events
 from schemas.alerts import fields_of, read_alert_record
+from schemas.contract import MASK
 from schemas.dead_letters import read_dead_letter
 from schemas.events import Features, LabelValue, Outcome
-from schemas.private_features import MASK
 
 _MASK: Final = MASK.encode()
 

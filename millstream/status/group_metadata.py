@@ -12,7 +12,7 @@ from contextlib import closing
 from consumers.joiner.offset_metadata import JoinerMetadata
 from consumers.loop.log_faults import short_ids
 from consumers.predictor.offset_metadata import PredictorMetadata
-from consumers.roles import INTAKE, JOINER, NOTIFIER, PREDICTOR, REFEREE, SHADOW
+from consumers.roles import INTAKE, JOINER, MONITOR, NOTIFIER, PREDICTOR, REFEREE, SHADOW
 from consumers.shadow.offset_metadata import ShadowMetadata
 from millstream.reading import topic_readers
 from runtime.kafka_client.client import Admin
@@ -23,7 +23,7 @@ from runtime.kafka_client.records import Partition
 from schemas.codec import CodecError
 from schemas.model_names import is_named, name_of, stream_of
 from schemas.model_updates import Published, read_model_update
-from schemas.topics import ANSWERS, COMPARISONS, Names
+from schemas.topics import ANSWERS, COMPARISONS, KINDS, METRICS, Names
 
 
 def recalled(cluster: Cluster, names: Names) -> Names:
@@ -43,6 +43,7 @@ def recalled(cluster: Cluster, names: Names) -> Names:
         promotes = bool(_committed(admin, names.group(REFEREE)))
         notifies = bool(_committed(admin, names.group(NOTIFIER)))
         shadowed = _committed(admin, names.group(SHADOW))
+        watched = {topic for topic, _ in _committed(admin, names.group(MONITOR))}
     elsewhere = {} if read in (None, names.topic("features")) else {"features": str(read)}
     public = _joined(names, joined) == names.topic(ANSWERS)
     labels_from = tuple(sorted({topic for topic, _ in taken_in}))
@@ -55,6 +56,8 @@ def recalled(cluster: Cluster, names: Names) -> Names:
         models=models,
         promotes=promotes,
         notifies=notifies,
+        takes_metrics=names.topic(METRICS) in watched,
+        metrics_from=tuple(sorted(watched - {names.whole, *map(names.topic, (*KINDS, ANSWERS, METRICS))})),
     )
 
 

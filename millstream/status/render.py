@@ -234,7 +234,7 @@ def _facts(report: Report, width: int) -> Iterator[Text]:
         ("served version", served, _GOOD if model.served else _WAITS),
         ("learning", learning(model), _WAITS if model.paused or model.full else _GOOD),
         ("newest version", model.newest or "none yet", ""),
-        ("pinned version", _pinned(model), _WAITS if model.pinned else ""),
+        ("pinned version", pinned(model), _WAITS if model.pinned else ""),
         ("model", size, ""),
         ("events waiting", f"{report.events_waiting:,}", ""),
         ("dead letters", letters, _GOOD if letters == "0" else _BAD),
@@ -291,6 +291,6 @@ def _letters(report: Report) -> str:
     return f"{report.dead_letters:,}" if report.dead_letters_exact else f"at least {report.dead_letters:,}"
 
 
-def _pinned(model: Model) -> str:
+def pinned(model: Model) -> str:
     """Return the pinned version, with the alert whose rule has pinned it."""
     return f"{model.pinned or 'none'}{f' by {model.pinned_by}' if model.pinned_by else ''}"

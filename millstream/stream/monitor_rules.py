@@ -7,7 +7,7 @@ from typing import Any, Final
 from consumers.monitor.drift.detecting import served_error
 from consumers.monitor.drift.rules import ERROR, Between, DriftRules, Trailing
 from consumers.monitor.profiles import WindowProfiles
-from consumers.monitor.served import ServedRules, ServedSums
+from consumers.monitor.served import DecidedBy, ServedRules, ServedSums
 from consumers.monitor.windows import WindowRules
 from millstream.stream.duration import InvalidDuration, milliseconds
 from millstream.stream.slices import SliceReader
@@ -18,12 +18,12 @@ _DELTA: Final = 1e-5
 """Level of ADWIN on the error: below its own default, for windows are not independent."""
 
 
-def window_rules(stream: Stream) -> WindowRules:
-    """Return the rules of a stream's windows."""
+def window_rules(stream: Stream, decided: DecidedBy | None = None) -> WindowRules:
+    """Return the rules of a stream's windows; `decided` knows the decisions in force at any time."""
     watch = stream.watch
     declared, private, key = [*stream.contract.features], stream.contract.private, stream.name.encode()
     slices = SliceReader(stream.slices)
-    served = ServedRules(stream.target, watch.window_ms, slices)
+    served = ServedRules(stream.target, watch.window_ms, slices, decided)
     return WindowRules(
         watch.window_ms,
         watch.window_events,

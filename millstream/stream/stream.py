@@ -13,6 +13,7 @@ from millstream.stream.competition import Model, Promote, check_models, check_pr
 from millstream.stream.duration import milliseconds
 from millstream.stream.errors import InvalidStream
 from millstream.stream.flat_names import grouped
+from millstream.stream.metrics_from import MetricsFrom, check_metrics_from, sources_of, takes_http
 from millstream.stream.notify import Target as NotifyTarget
 from millstream.stream.notify import check_targets
 from millstream.stream.parameter_checks import check_choices, check_counts, check_kind, known_parameters
@@ -62,6 +63,9 @@ class Stream:
         Share of the events that the other models answer in the shadow, 0 to 1, chosen by a hash of the event id.
     watch
         What the monitor compares with what: see `Watch`.
+    metrics_from
+        Downstream metrics that the monitor watches: a `Source` whose numbers they are, ``"http"`` for those that the
+        server takes (``POST /v1/metrics/NAME``), or several of these.
     alerts
         When the monitor raises an alert, and what it does: see `Rule`. Names are unique.
     notify
@@ -117,6 +121,7 @@ class Stream:
     slices: Mapping[str, Slice] = field(default_factory=dict)
     shadow_share: float = 1.0
     watch: Watch = field(default_factory=Watch)
+    metrics_from: MetricsFrom = ()
     alerts: Sequence[Rule] = ()
     notify: Sequence[NotifyTarget] = ()
     label: str = "label"
@@ -154,6 +159,7 @@ class Stream:
         check_models(self.models, self.name)
         check_promote(self.promote, self.task, self.models)
         check_slices(self.slices, self.contract.private)
+        check_metrics_from(self.metrics_from)
         self._check_competition()
         check_targets(self.notify)
         check_rules(self.alerts, self.task, self._reaching, self.models, [target.name for target in self.notify])
@@ -219,6 +225,16 @@ class Stream:
     def labels_from(self) -> tuple[str, ...]:
         """External topics that labels come from, each once."""
         return tuple(dict.fromkeys(source.topic for source in self.labels.each_source))
+
+    @property
+    def metrics_sources(self) -> tuple[Source, ...]:
+        """External topics of downstream metrics."""
+        return sources_of(self.metrics_from)
+
+    @property
+    def takes_metrics(self) -> bool:
+        """Whether the server takes downstream metrics."""
+        return takes_http(self.metrics_from)
 
     @property
     def elsewhere(self) -> dict[str, str]:

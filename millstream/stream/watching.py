@@ -84,8 +84,8 @@ class Watch:
                 valid = False
             if not valid:
                 raise InvalidStream(
-                    f"Watch: reference={self.reference!r:.60} must be like '7d', 'version 3/81000', 'epoch 3' "
-                    "or '2026-11-01 to 2026-11-08'"
+                    f"Watch: reference={self.reference!r:.60} must be a span such as '7d', 'version 3/81000', "
+                    "'epoch 3', or '2026-11-01 to 2026-11-08'"
                 )
 
     @property

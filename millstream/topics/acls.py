@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from consumers import roles
 from consumers.roles import Role
-from schemas.topics import COMPARED, KINDS, Names
+from schemas.topics import COMPARED, KINDS, METRICS, Names
 
 Resource = Literal["topic", "group", "transactional-id"]
 Operation = Literal["Read", "Write", "Describe", "Create", "Delete", "Alter", "DescribeConfigs", "AlterConfigs"]
@@ -53,7 +53,11 @@ def principals() -> tuple[str, ...]:
 
 def reads() -> dict[str, tuple[str, ...]]:
     """Return the kinds of topics that each principal reads; an intake also reads the topics that labels come from."""
-    return {**{role.name: (*role.reads, *role.follows) for role in roles.TABLE}, **_READS}
+    return {**{role.name: _read_by(role) for role in roles.TABLE}, **_READS}
+
+
+def _read_by(role: Role) -> tuple[str, ...]:
+    return (*role.reads, *role.follows, *((METRICS,) if role.reads_metric_topics else ()))
 
 
 def writes() -> dict[str, tuple[str, ...]]:
@@ -73,11 +77,12 @@ def rights(names: Names, principal: str) -> list[Right]:
         return []
     # Without this right on all topics, a role cannot distinguish a missing topic from a forbidden one.
     found = [Right("topic", topic, "Describe") for topic in _topics(names, names.kinds)]
-    read = [kind for kind in reads()[principal] if kind not in COMPARED or names.models]
+    absent = {*(() if names.models else COMPARED), *(() if names.takes_metrics else (METRICS,))}
+    read = [kind for kind in reads()[principal] if kind not in absent]
     found += [Right("topic", topic, "Read") for topic in _topics(names, read)]
     # No role writes to an external topic.
     unused = () if role is None or names.models else role.writes_if_compared
-    written = [kind for kind in writes()[principal] if kind not in (*names.elsewhere, *unused)]
+    written = [kind for kind in writes()[principal] if kind not in {*names.elsewhere, *unused, *absent}]
     found += [Right("topic", topic, "Write") for topic in _topics(names, written)]
     if role is not None:
         found += _of_a_role(names, role)
@@ -102,6 +107,8 @@ def _of_a_role(names: Names, role: Role) -> list[Right]:
         found += [Right("topic", topic, "Describe") for topic in names.labels_from]
     if role.reads_label_topics:
         found += [Right("topic", topic, each) for topic in names.labels_from for each in ("Describe", "Read")]
+    if role.reads_metric_topics:
+        found += [Right("topic", topic, each) for topic in names.metrics_from for each in ("Describe", "Read")]
     return found
 
 

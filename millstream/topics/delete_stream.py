@@ -16,7 +16,7 @@ from runtime.kafka_client.client import Admin
 from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.coordinator import describe_group
 from runtime.kafka_client.errors import KafkaError, UnknownGroupError, described
-from schemas.topics import ANSWERS, COMPARED, KINDS, Names
+from schemas.topics import ANSWERS, COMPARED, KINDS, METRICS, Names
 
 _GONE_S: Final = 20.0
 
@@ -71,7 +71,7 @@ def instances_here(settings: Settings, names: Names) -> list[tuple[str, str]]:
 
 def _delete_topics(admin: Admin, names: Names) -> None:
     # Includes the topics of every form of predictions, but never an external topic.
-    topics = [names.topic(kind) for kind in (*KINDS, ANSWERS, *COMPARED) if kind not in names.elsewhere]
+    topics = [names.topic(kind) for kind in (*KINDS, ANSWERS, METRICS, *COMPARED) if kind not in names.elsewhere]
     try:
         there = [each.name for each in admin.describe_topics(topics) if each.exists]
         if there:

@@ -21,10 +21,10 @@ from millstream.stream.errors import LoadError
 from millstream.stream.load import LoadedStream, loaded_from
 from millstream.stream.processor_rules import HALF, definition_of
 from millstream.stream.stream_file import StreamFile, explain
+from millstream.version_code.contract_changes import calendar_added, misfit, names_seen
 from millstream.version_code.namespace import namespace_of
 from model_store import Damaged, VersionRefused
 from model_store.code_names import PREFIX
-from schemas.contract_changes import calendar_added, misfit, names_seen
 
 if TYPE_CHECKING:
     from model_store import Manifest, ModelStore

@@ -20,7 +20,7 @@ from model_store import open_store
 from runtime.kafka_client.cluster import MissingTopic
 from runtime.kafka_client.records import Record
 from schemas.codec import CodecError
-from schemas.private_features import MASK, masked
+from schemas.contract import MASK, masked
 from schemas.sources.decoding import Decode, decoder
 from schemas.sources.event_mapping import EventMapping
 from schemas.topics import NOT_OURS

@@ -16,10 +16,10 @@ from model_store import ModelStore, NotFound, VersionId, VersionRefused
 from runtime.kafka_client.client import Consumer
 from runtime.kafka_client.records import Partition, Record
 from schemas.codec import CodecError
+from schemas.contract import masked
 from schemas.dead_letters import read_dead_letter
 from schemas.events import Example, Outcome, Prediction, read_event, read_example, read_label, read_prediction
 from schemas.model_names import is_named, name_of
-from schemas.private_features import masked
 from schemas.schema_registry import RegistryError
 from schemas.sources.decoding import decoder
 from schemas.sources.event_mapping import EventMapping

@@ -37,7 +37,7 @@ class EventMapping:
         self._decode = decode
         self._id = id_reader(source)
         self._time = time_reader(source)
-        self._features = _feature_reader(source)
+        self._features = feature_reader(source)
 
     def event(self, record: Record) -> Event:
         """Return the event of a message.
@@ -66,7 +66,8 @@ class EventMapping:
             raise
 
 
-def _feature_reader(source: Source) -> Callable[[Any], Features]:
+def feature_reader(source: Source) -> Callable[[Any], Features]:
+    """Return the function from a decoded message to its values by name. It raises Unmapped."""
     if source.prepare is not None:
         return _prepared(source.prepare)
     if source.fields:

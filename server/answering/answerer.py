@@ -26,7 +26,8 @@ from schemas.events import Event, Label, read_label
 from schemas.model_names import version_text
 from schemas.sources.event_mapping import EventMapping
 from schemas.target import Target, TargetError
-from schemas.topics import Names
+from schemas.topics import METRICS, Names
+from server.answering.requests import read_value
 from server.spool.entries import SpooledRecord
 from server.spool.spool import Made, Pending
 
@@ -72,6 +73,13 @@ class Taken(msgspec.Struct, frozen=True):
     """The answer to one label."""
 
     event_id: str
+    taken: bool = True
+
+
+class MetricTaken(msgspec.Struct, frozen=True):
+    """The answer to one value of a metric."""
+
+    metric: str
     taken: bool = True
 
 
@@ -239,6 +247,24 @@ class Answerer:
             return Pending(lambda sequence: Made((spooled,), answer))
         digest = _hash(_in_order.encode((label.event_id, label.value, label.kind, label.weight)))
         return Pending(lambda sequence: Made((spooled,), answer), _hash(b"label " + idempotency_key.encode()), digest)
+
+    # --- metrics -----------------------------------------------------------------------------------
+
+    @property
+    def takes_metrics(self) -> bool:
+        """Return whether the stream asks for downstream metrics over HTTP."""
+        return self._settings.names.takes_metrics
+
+    def metric(self, name: str, text: bytes, idempotency_key: str | None = None) -> Pending:
+        """Return what is to be logged of a value of a metric in JSON. Raises CodecError if it is none."""
+        found = read_value(text, name, self._clock())
+        spooled = SpooledRecord(METRICS, 0, name.encode(), found.encode())
+        answer = _encoder.encode(MetricTaken(name))
+        made = Made((spooled,), answer)
+        if idempotency_key is None:
+            return Pending(lambda sequence: made)
+        digest = _hash(_in_order.encode((name, found.value)))
+        return Pending(lambda sequence: made, _hash(b"metric " + idempotency_key.encode()), digest)
 
     def _refused(self, event_id: str, text: bytes, sequence: int, failure: tuple[str, str], now: int) -> Made:
         """Return the dead letter of a label that was refused, and the answer."""

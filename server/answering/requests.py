@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from schemas.codec import CodecError
 from schemas.events import Event, JsonFeatures, features_of, not_json
 from schemas.json_text import NO_JSON, json_text
+from schemas.sources.metrics import Metric
 
 _Time = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
@@ -28,11 +30,21 @@ class _Labels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     labels: msgspec.Raw
 
 
+class _Values(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    values: msgspec.Raw
+
+
+class _Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    value: float
+    time: _Time = 0
+
+
 class _Found(msgspec.Struct, frozen=True):
     """What tells a request with many rows from a single one, whose features may have these names too."""
 
     events: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     labels: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    values: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 MOST_ROWS: Final = 100_000
@@ -43,7 +55,9 @@ _event_row: Final = msgspec.json.Decoder(_EventRow)
 _request: Final[dict[str, msgspec.json.Decoder[Any]]] = {
     "events": msgspec.json.Decoder(_Events),
     "labels": msgspec.json.Decoder(_Labels),
+    "values": msgspec.json.Decoder(_Values),
 }
+_value: Final = msgspec.json.Decoder(_Value)
 _found: Final = msgspec.json.Decoder(_Found)
 _list: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -86,7 +100,39 @@ def label_rows(body: bytes) -> list[bytes] | None:
     return _rows(body, "labels") if b'"labels"' in body else None
 
 
-def _rows(body: bytes, name: Literal["events", "labels"]) -> list[bytes] | None:
+def value_rows(body: bytes) -> list[bytes] | None:
+    """Return the rows of a request with many values of a metric; `None` if it is a single one.
+
+    Raises
+    ------
+    CodecError, TooMany
+        If there are no rows in it, or too many.
+    """
+    return _rows(body, "values") if b'"values"' in body else None
+
+
+def read_value(text: bytes, name: str, now_ms: int) -> Metric:
+    """Read one value of a metric; `now_ms` is its time if it has none.
+
+    >>> read_value(b'{"value": 2}', "orders", 7)
+    Metric(name='orders', value=2.0, time=7)
+
+    Raises
+    ------
+    CodecError
+        If it is not a value in JSON, or not finite.
+    """
+    text = json_text(text)
+    try:
+        found = _value.decode(text)
+    except NO_JSON as error:
+        raise CodecError(not_json("a value", error, text)) from error
+    if not math.isfinite(found.value):
+        raise CodecError("not a value in JSON: it is beyond what a double holds")
+    return Metric(name, found.value, found.time or now_ms)
+
+
+def _rows(body: bytes, name: Literal["events", "labels", "values"]) -> list[bytes] | None:
     text = json_text(body)
     try:
         if getattr(_found.decode(text), name) is msgspec.UNSET:

@@ -103,6 +103,15 @@ SCHEMAS: Final[dict[str, Any]] = {
     "LabelsRequest": _any_of(ref("Label"), ref("Labels")),
     "Taken": _object("event_id taken", event_id=_TEXT, taken=_FLAG, repeated=_FLAG),
     "LabelsResponse": _object("labels", labels=_list(_any_of(ref("Taken"), ref("Error")))),
+    "MetricValue": _closed(
+        "value",
+        value={"type": "number"},
+        time={**_LONG, "description": "Milliseconds since 1970, UTC; by default, the time at which it comes."},
+    ),
+    "MetricValues": _closed("values", values=_list(ref("MetricValue"))),
+    "MetricRequest": _any_of(ref("MetricValue"), ref("MetricValues")),
+    "MetricTaken": _object("metric taken", metric=_TEXT, taken=_FLAG, repeated=_FLAG),
+    "MetricResponse": _object("values", values=_list(_any_of(ref("MetricTaken"), ref("Error")))),
     "Error": _object("error", error=_object("code message", code=_TEXT, message=_TEXT), event_id=_TEXT),
     "Decision": _closed(
         "why", why={"type": "string", "minLength": 1, "maxLength": 1000}, version=_VERSION, model=_TEXT

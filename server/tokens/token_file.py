@@ -19,7 +19,7 @@ from server.spool.folder import replace_file
 from server.tokens.token_text import hash_of, id_of, new_token
 
 FORMAT: Final = 1
-SCOPES: Final = ("predict", "label", "upload", "read", "data", "admin")
+SCOPES: Final = ("predict", "label", "metric", "upload", "read", "data", "admin")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _RATE: Final = re.compile(r"([1-9][0-9]{0,8})/(s|m|h)")
 _UNIT_S: Final = {"s": 1, "m": 60, "h": 3600}

@@ -1,4 +1,4 @@
-"""``POST /v1/predict`` and ``POST /v1/labels``."""
+"""``POST /v1/predict``, ``POST /v1/labels`` and ``POST /v1/metrics/NAME``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from typing import Final
+from functools import partial
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -17,6 +18,7 @@ from runtime.exits import RoleFailure
 from schemas.codec import CodecError
 from schemas.events import Event
 from schemas.model_names import version_text
+from schemas.sources.metrics import NAME as METRIC_NAME
 from server.answering.answerer import Answerer, Message, Said
 from server.answering.asking import Asking
 from server.answering.pacing import LARGEST_SLICE, Overloaded, Pacing, VersionGone
@@ -29,6 +31,7 @@ from server.answering.requests import (
     label_rows,
     lines,
     read_event_row,
+    value_rows,
 )
 from server.answering.versions import Versions, VersionTooOld
 from server.spool.spool import Conflict, Pending, Repeated, Result, Unlogged
@@ -36,6 +39,7 @@ from server.spool.turns import Turns
 from server.web.messages import Headers, HttpError, Request, Response, error_body
 from server.web.rows import CONFLICT, UNLOGGED, Rows, answer_of, is_final
 
+ReadRow: TypeAlias = Callable[[bytes, str | None], Pending]
 _FRAMED: Final = (b"\0", b"\1")  # of a schema registry
 _LONGEST_KEY: Final = 1000
 _LONGEST_HEADER: Final = 2048
@@ -217,9 +221,43 @@ class Predict:
         """Take one label or correction, or many."""
         if request.query_string:
             raise HttpError(400, "query", "/v1/labels takes no parameters")
+        return await self._take(request, "labels", label_rows, self._answerer.label)
+
+    async def metrics(self, request: Request) -> Response:
+        """Take one value of a downstream metric, or many."""
+        name = request.in_path["name"]
+        if request.query_string:
+            raise HttpError(400, "query", "/v1/metrics takes no parameters")
+        if not self._answerer.takes_metrics:
+            raise HttpError(
+                404, "no-metrics", "the stream takes no metrics: metrics_from='http' in its file asks for them"
+            )
+        if METRIC_NAME.fullmatch(name) is None:
+            raise HttpError(
+                400,
+                "name",
+                f"the metric {name[:100]!r} must be named with 1 to 64 of a-z, A-Z, 0-9, '_', '.' and '-', beginning "
+                "with a letter",
+            )
+        return await self._take(request, "values", value_rows, partial(self._answerer.metric, name))
+
+    async def _take(
+        self, request: Request, named: str, rows_of: Callable[[bytes], list[bytes] | None], read: ReadRow
+    ) -> Response:
+        """Log the rows of a request, which have no answer but that they were taken.
+
+        Parameters
+        ----------
+        named
+            Name of the list of answers to a request with many rows.
+        rows_of
+            Returns the rows of a request in JSON, `None` if it is a single one.
+        read
+            Returns what is to be logged of a row, given an idempotency key.
+        """
         key = idempotency_key(request)
         try:
-            rows = lines(request.body) if request.is_ndjson else label_rows(request.body)
+            rows = lines(request.body) if request.is_ndjson else rows_of(request.body)
         except CodecError as error:
             raise HttpError(400, "json", str(error)) from error
         except TooMany as error:
@@ -227,7 +265,7 @@ class Predict:
         if rows is None:
             self._check_size(request.body)
             try:
-                pending = self._answerer.label(request.body, key)
+                pending = read(request.body, key)
             except CodecError as error:
                 raise HttpError(400, "json", str(error)) from error
             [result] = await self._turns.log([pending])
@@ -238,26 +276,28 @@ class Predict:
         begin = 0
         while begin < len(rows):
             some = _share(rows, begin, LARGEST_SLICE)
-            await self._labels(answers, some, begin, key)
+            await self._take_some(answers, some, begin, key, read)
             begin += len(some)
-        return answers.response("labels", request, ())
+        return answers.response(named, request, ())
 
-    async def _labels(self, answers: Rows, rows: Sequence[bytes], begin: int, key: str | None) -> None:
+    async def _take_some(
+        self, answers: Rows, rows: Sequence[bytes], begin: int, key: str | None, read: ReadRow
+    ) -> None:
         if answers.failure is not None:
             answers.fail(answers.failure, [None] * len(rows))
             return
-        labels: list[Pending | bytes] = []
+        taken: list[Pending | bytes] = []
         for number, row in enumerate(rows, begin):
             try:
                 self._check_size(row)
-                labels.append(self._answerer.label(row, None if key is None else f"{key}-{number}"))
+                taken.append(read(row, None if key is None else f"{key}-{number}"))
             except CodecError as error:
-                labels.append(error_body("json", str(error)))
+                taken.append(error_body("json", str(error)))
             except HttpError as error:
-                labels.append(error_body(error.code, str(error)))
-        read = [each for each in labels if isinstance(each, Pending)]
-        results = iter(await self._turns.log(read) if read else [])
-        answers.add([None] * len(rows), [next(results) if isinstance(each, Pending) else each for each in labels])
+                taken.append(error_body(error.code, str(error)))
+        pending = [each for each in taken if isinstance(each, Pending)]
+        results = iter(await self._turns.log(pending) if pending else [])
+        answers.add([None] * len(rows), [next(results) if isinstance(each, Pending) else each for each in taken])
         await asyncio.sleep(0)
 
 

@@ -8,8 +8,8 @@ from contextlib import closing
 
 import pytest
 
+from consumers.loop.decisions_log import DecisionsLog
 from consumers.shadow.announcements import Announcements
-from consumers.shadow.decisions_log import DecisionsLog
 from millstream.reading import decision_history
 from millstream.reading.decision_history import Decided, in_force_at, read_history, read_newest
 from millstream.topics import admin

@@ -37,7 +37,7 @@ from schemas.model_updates import Published, read_model_update
 
 FLOW = Path(__file__).with_name("flow.py")
 SECONDS = 180.0  # for what takes 5 where the machine does nothing else
-PROGRESS = {"predictor": "predictions", "joiner": "examples", "learner": "models"}
+PROGRESS = {"predictor": "predictions", "joiner": "examples", "learner": "models", "monitor": "profiles"}
 COMPARED = {"shadow": "shadows", "judge": "comparisons"}
 """Of the roles that compare models, where a stream has several."""
 ORDER = ("predictor", "joiner", "learner")

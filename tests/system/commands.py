@@ -91,7 +91,7 @@ class running:  # noqa: N801 - read as a verb
 
     def __exit__(self, *error: object) -> None:
         self.process.terminate()
-        self.process.wait(30)
+        self.process.wait(_SECONDS)
 
 
 def until_learned(stream: Stream, count: int) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from system.oracle import Stream, examples, read_all
 from system.test_commands import millstream, told, written
+from system.test_several_models import FILE
 
 pytestmark = pytest.mark.usefixtures("bootstrap")
 
@@ -67,3 +68,46 @@ def test_a_restored_stream_goes_on_from_its_place_and_verifies(
     assert told(elsewhere, "status", "phishing")["model"]["served"] == "1/400"
     again = told(elsewhere, "import", "phishing", str(tmp_path / "history.csv"))
     assert (again["imported"], again["already"]) == (0, 100)
+
+
+@pytest.mark.full
+def test_a_restored_stream_of_several_models_compares_again_from_its_new_events(
+    stream: Stream, elsewhere: Stream, tmp_path: Path
+) -> None:
+    """Comparisons are not in a backup: the decisions with their evidence are, and new events are compared."""
+    file = tmp_path / "several.py"
+    file.write_text(FILE.replace("Model, Stream", "Model, Promote, Stream").replace(
+        "    models={", '    promote=Promote(loss="brier"),\n    models={'
+    ))  # fmt: skip
+    before, after = replace(stream, ref=str(file)), replace(elsewhere, ref=str(file))
+    millstream(before, "topics", "create", before.ref)
+    ran(before, written(tmp_path / "first.csv", 0, 300, labelled=True))
+    millstream(before, "models", "promote", before.ref, "tree", "--why", "better")
+    millstream(before, "pause", before.ref, "--model", "few", "--why", "quiet")
+    millstream(before, "backup", before.ref, str(tmp_path / "backup"))
+    history = told(before, "models", "history", before.ref)
+
+    shutil.copytree(before.home / "keys", after.home / "keys")
+    millstream(after, "restore", after.ref, str(tmp_path / "backup"))
+    restored = told(after, "models", "history", after.ref)
+    assert [(each["decision"], each["why"]) for each in restored] == [
+        (each["decision"], each["why"]) for each in history
+    ]
+    compared = told(after, "models", "compare", after.ref)
+    assert not compared["as_served"], "before there are new events, only what the learners' own metrics say"
+
+    millstream(after, "resume", after.ref, "--model", "few")
+    ran(after, written(tmp_path / "second.csv", 300, 500, labelled=True))
+    report = told(after, "status", after.ref)
+    assert [each["name"] for each in report["models"] if each["serves"]] == ["tree"]
+    assert [alert for alert in report["alerts"] if "is running" not in alert] == []
+    assert (report["contest"]["champion"], report["model"]["served"]) == ("tree", "tree:2/500")
+    compared = told(after, "models", "compare", after.ref)
+    assert compared["as_served"]
+    assert (compared["champion"], compared["measured"]) == ("tree", 200)
+
+
+def ran(stream: Stream, file: Path) -> None:
+    """Publish a file with its labels, and run until all of it is learned and compared."""
+    millstream(stream, "publish", stream.ref, str(file), "--label-delay", "0s")
+    millstream(stream, "run", stream.ref, "--until-idle", "3s")

@@ -196,7 +196,7 @@ def test_roles_that_were_started_one_by_one(edited: Edited) -> None:
     edited.until_asked(TREE, BAYES)
     assert {version.epoch for version in edited.versions(TREE)} == {1}
 
-    # The predictor has the file of the beginning, without this model: it serves by the decision.
+    restart(rig, "predictor")  # it had the file of the beginning, and runs no code but that of its own file
     millstream(rig.stream, "models", "promote", rig.stream.ref, "bayes")
     rig.until(lambda: max(edited.shadows(), key=lambda each: each.time).outcome.model == BAYES, "bayes to serve")
     insist_on_all(edited, "several", BAYES)

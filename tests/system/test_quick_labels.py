@@ -116,6 +116,7 @@ def winner(found: list[Comparison], rule: Rule) -> str | None:
     return contest.winner
 
 
+@pytest.mark.full
 def test_a_model_that_is_better_on_quick_labels_and_worse_on_all_is_not_promoted(rig: Rig) -> None:
     rule = promotion_rule(load_stream(rig.stream.ref).stream)
     assert rule is not None

@@ -58,11 +58,13 @@ class Served:
 class Site:
     """A server's application on a spool."""
 
-    def __init__(self, path: Path, limits: SpoolLimits | None = None, app: AppLimits | None = None) -> None:
+    def __init__(
+        self, path: Path, limits: SpoolLimits | None = None, app: AppLimits | None = None, names: Names = NAMES
+    ) -> None:
         self.spool = Spool(path, limits)
         self.versions = Served()
         settings = AnswererSettings(
-            NAMES, CONTRACT, Target(task="regression"), 4, PredictorSettings(NAMES, CONTRACT, 4).form, "http:abc", 0
+            names, CONTRACT, Target(task="regression"), 4, PredictorSettings(names, CONTRACT, 4).form, "http:abc", 0
         )
         self.answerer = Answerer(settings)
         self.health = Health(lambda: None)
@@ -102,6 +104,7 @@ class Site:
             routes = {
                 "/v1/predict": {"POST": Route(predict.predict, "predict")},
                 "/v1/labels": {"POST": Route(predict.labels, "label")},
+                "/v1/metrics/{name}": {"POST": Route(predict.metrics, "metric")},
                 "/readyz": {"GET": Route(self.health.readyz, None)},
             }
             self._made = loop, App(routes, self._limits, self._said.append)

@@ -19,11 +19,11 @@ from consumers.predictor.feature_requests import Questions
 from millstream import Calendar, InvalidStream, Source, Stream, Validation
 from millstream.check.check import check
 from millstream.stream.load import load_stream
+from millstream.version_code.contract_changes import calendar_added, misfit, names_seen
 from producers.file_formats import open_source
 from producers.rows import SourceError, SourceSpec
 from schemas.calendar import PARTS, CalendarFeatures, OutsideCalendar
 from schemas.contract import Contract, ContractError, Feature
-from schemas.contract_changes import calendar_added, misfit, names_seen
 from schemas.events import Event
 
 ZONES = (

@@ -111,6 +111,11 @@ KINDS: Final[dict[str, Kind]] = {
     "--tls-key": "file",
     "--scope": "name",
     "--expires": "name",
+    "alerts silence --for": "name",
+    "alerts ack NAME": "text",
+    "alerts silence NAME": "text",
+    "alerts unsilence NAME": "text",
+    "TARGET": "name",
     "--spool": "name",
     "--remember": "name",
     "--drain": "name",
@@ -127,7 +132,7 @@ GOOD: Final = {
     "STREAM": "phishing", "NAME": "mine", "VERSION": "1/1", "KEY_ID": "0" * 16, "SOURCE": "river:Phishing",
     "FILE": "rows.csv", "EVENT_ID": "e1", "VALUE": "true", "MODEL": "main",
     "TOPIC": "features", "--into": "x", "--on": "river:Phishing", "TO": "backup", "FROM": "backup", "--to": "x.tar",
-    "--scope": "predict",
+    "--scope": "predict", "--for": "2h", "TARGET": "ops",
 }  # fmt: skip
 # What a command says that took the name for one, and went on to a broker.
 REACHED: Final = "a broker was asked for"
@@ -143,10 +148,9 @@ def commands(within: cyclopts.App, chain: tuple[str, ...] = ()) -> Iterator[tupl
         if name.startswith("-"):
             continue
         command = within[name]
-        if command.default_command is None:
-            yield from commands(command, (*chain, name))
-        else:
+        if command.default_command is not None:
             yield (*chain, name), command
+        yield from commands(command, (*chain, name))
 
 
 def arguments(command: cyclopts.App) -> tuple[tuple[str, Any, bool], ...]:

@@ -17,12 +17,11 @@ from millstream import Feature, Stream
 from millstream.reading import topic_readers, typed_rows
 from millstream.stream.errors import InvalidStream
 from millstream.stream.monitor_rules import window_rules
+from millstream.version_code.contract_changes import misfit
 from runtime.kafka_client.records import Output, Partition, PlainRecord
-from schemas.contract import Contract, ContractError
-from schemas.contract_changes import misfit
+from schemas.contract import MASK, Contract, ContractError, masked, without_any_value, without_values
 from schemas.dead_letters import read_dead_letter
 from schemas.events import Event, Example, Joined, Label, Lane, Outcome, read_prediction
-from schemas.private_features import MASK, masked, without_any_value, without_values
 from schemas.sources.event_mapping import EventMapping
 from schemas.sources.source import Source
 from schemas.topics import Names

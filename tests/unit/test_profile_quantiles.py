@@ -188,14 +188,20 @@ def test_any_numbers_in_any_order_and_grouping(parts: list[list[float]], data: s
 @given(part=st.lists(finite, min_size=1, max_size=40))
 @example(part=[1e200, -1e200])
 @example(part=[1.7e308] * 3 + [-1.7e308] * 3)
-@example(part=[5e-324, -5e-324])
+@example(part=[0.0, 5e-324, -5e-324])
+@example(part=[0.0, 1e-310] * 2)
 def test_nothing_infinite_ever_leaves(part: list[float]) -> None:
     found = numbers_of(merge([window(part), window(part, offset=1)], DAY_MS))
     assert all(map(math.isfinite, [found.mean, found.mean_low, found.squares, *found.points]))
     assert found.least <= found.mean <= found.most
+    read = quantiles(found, np.linspace(0, 1, 50))
+    assert (np.diff(read / 2) >= -1e-15 * np.abs(read[1:])).all()
+    assert (read[0], read[-1]) == (found.least, found.most)
+    assert np.isfinite(read).all()
     check_mean(found, np.array(part))
 
 
 def check_mean(found: Numbers, part: Floats) -> None:
     mean = sum(map(Fraction, part.tolist())) / len(part)
-    assert abs(Fraction(found.mean) - mean) <= Fraction(float(np.abs(part).max())) * Fraction(1, 10**15)
+    largest = Fraction(float(np.abs(part).max()))
+    assert abs(Fraction(found.mean) - mean) <= largest * Fraction(1, 10**15) + Fraction(1, 10**320)

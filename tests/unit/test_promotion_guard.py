@@ -15,8 +15,8 @@ GOOD = 325
 
 
 def test_serving_is_back_within_twice_the_labels_that_a_test_needs_which_begins_at_the_turn() -> None:
-    online, offline = [], []
-    for seed in range(100):
+    online, offline = [], []  # of so many streams, because the median of fewer is off by a sixth
+    for seed in range(200):
         good, bad = turned(seed, GOOD, 600, 0.5)
         back, needed = returned_after([*good, *bad], GOOD), needed_offline(bad)
         assert needed is not None
@@ -24,7 +24,7 @@ def test_serving_is_back_within_twice_the_labels_that_a_test_needs_which_begins_
         if back > 0:  # else it went back before the turn, wrongly
             online.append(back)
             offline.append(needed)
-    assert len(online) >= 97
+    assert len(online) >= 195
     assert statistics.median(online) <= 2 * statistics.median(offline)
 
 

@@ -32,7 +32,7 @@ from millstream.processes.supervisor import Child, Supervisor
 from millstream.status.report import report
 from millstream.topics.acls import Right, principals, rights
 from runtime.kafka_client.records import CommittedOffset, Partition
-from schemas.topics import COMPARED, KINDS, Names
+from schemas.topics import COMPARED, KINDS, METRICS, Names
 
 ROOT = Path(__file__).parents[2]
 PRODUCT = ("runtime", "schemas", "model_store", "producers", "consumers", "server", "millstream", "streams")
@@ -140,7 +140,7 @@ def test_a_stream_that_does_not_ask_for_an_optional_role_has_none_of_it() -> Non
 
 def test_every_row_fits_the_rest() -> None:
     names = roles.names_of_all()
-    kinds = {*KINDS, *COMPARED, WHOLE}
+    kinds = {*KINDS, *COMPARED, METRICS, WHOLE}
     assert len({*names}) == len(names)
     assert len({role.stops for role in roles.TABLE}) == len(names)
     for role in roles.TABLE:

@@ -236,15 +236,14 @@ def test_an_answer_for_want_of_a_label_is_a_group_of_its_own_and_no_coverage() -
     assert labelled_in(groups) == {examples[1].joined.prediction_time // SPAN * SPAN: 1}  # type: ignore[union-attr]
 
 
-def test_groups_by_epoch_delay_decision_and_slice() -> None:
+def test_groups_by_epoch_delay_and_slice() -> None:
     examples = binary(300)
-    merged = merge_served(windows_of(examples, [99], "binary", decided=lambda model, time: f"{model} newest"), HOUR)
+    merged = merge_served(windows_of(examples, [99], "binary"), HOUR)
     found = decoded(merged)
     assert {group: found[group].labels for group in found if group[0] == "epoch"} == {
         ("epoch", "fraud:1"): 150,
         ("epoch", "fraud:2"): 150,
     }
-    assert found["decision", "fraud newest"].labels == 300
     assert sum(sums.labels for (facet, _), sums in found.items() if facet == "delay") == 300
     assert {value for facet, value in found if facet == "delay"} <= {*DELAYS, NO_LABEL}
     french = [each for each in examples if each.event.features["country"] == "FR"]

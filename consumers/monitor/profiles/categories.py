@@ -31,13 +31,24 @@ def category(text: str) -> str:
     return f"{text[: _MOST_CHARACTERS - _DIGITS - 1]}…{digest}"
 
 
-def most_frequent(counts: Mapping[str, int], most: int) -> dict[str, int]:
+def most_frequent(counts: dict[str, int], most: int) -> dict[str, int]:
     """Return the most frequent, in this order; equally frequent ones by name.
 
     >>> most_frequent({"c": 1, "b": 2, "a": 1}, 2)
     {'b': 2, 'a': 1}
     """
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:most])
+    return dict(sorted(_kept(counts, most).items(), key=lambda item: (-item[1], item[0])))
+
+
+def _kept(counts: dict[str, int], most: int) -> dict[str, int]:
+    """Return the most frequent in any order."""
+    if len(counts) <= most:
+        return counts
+    # Most are as rare as the last that is kept; only these, and by name alone, are put in order.
+    last = sorted(counts.values(), reverse=True)[most - 1]
+    kept = {name: count for name, count in counts.items() if count > last}
+    rare = sorted(name for name, count in counts.items() if count == last)
+    return kept | dict.fromkeys(rare[: most - len(kept)], last)
 
 
 class Categories:
@@ -61,7 +72,7 @@ class Categories:
         for name, count in counts.items():
             kept[name] = kept.get(name, 0) + count
         if len(kept) > most:
-            self.counts = most_frequent(kept, most // 2)
+            self.counts = _kept(kept, most // 2)
             self.rest += sum(kept.values()) - sum(self.counts.values())
 
     def written(self, most: int = MOST_CATEGORIES) -> tuple[dict[str, int], int]:
@@ -69,7 +80,7 @@ class Categories:
         return cut(self.counts, self.rest, most)
 
 
-def cut(counts: Mapping[str, int], rest: int, most: int) -> tuple[dict[str, int], int]:
+def cut(counts: dict[str, int], rest: int, most: int) -> tuple[dict[str, int], int]:
     """Return the counts of the most frequent, and the number of other values, `rest` among them."""
     kept = most_frequent(counts, most)
     return kept, rest + sum(counts.values()) - sum(kept.values())

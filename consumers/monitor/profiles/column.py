@@ -12,6 +12,7 @@ import numpy as np
 
 from consumers.monitor.profiles.categories import Categories, category
 from consumers.monitor.profiles.distinct import (
+    LARGEST_EXACT,
     Distinct,
     integer_hash,
     is_rounded,
@@ -72,20 +73,20 @@ class Column:
         if float not in kinds and int not in kinds:
             return None
         numbers = _numbers(values, plain=kinds == [float])
-        ints = sum(value.__class__ is int for value in values) if int in kinds else 0
-        floats = sum(value.__class__ is float for value in values)
+        classes = list(map(type, values))
+        ints, floats = classes.count(int), classes.count(float)
         finite = np.isfinite(numbers)
-        kept, hashed = numbers[finite], numbers[finite]
-        if ints and any(rounded := list(map(is_rounded, values))):
-            inexact = np.array(rounded)
+        kept = hashed = numbers[finite]
+        if ints and bool((np.abs(numbers) > LARGEST_EXACT).any()):
+            inexact = np.array(list(map(is_rounded, values)))
+            ints -= int((inexact & ~finite).sum())
             hashed = numbers[finite & ~inexact]
             large: Any = compress(values, finite & inexact)
             self._distinct.add(np.array(list(map(integer_hash, large)), np.int64))
-        self.present += ints + floats
-        whole = ints - (sum(value.__class__ is int for value in compress(values, np.isinf(numbers))) if ints else 0)
-        self._count("int", whole)
-        self._count("float", len(kept) - whole)
-        self._count(NOT_FINITE, ints + floats - len(kept))
+        self.present += classes.count(int) + floats
+        self._count("int", ints)
+        self._count("float", len(kept) - ints)
+        self._count(NOT_FINITE, classes.count(int) + floats - len(kept))
         self._distinct.add(number_hashes(hashed))
         self._keep(kept)
         return numbers if len(kept) else None

@@ -25,7 +25,8 @@ Hashes: TypeAlias = NDArray[np.int64]
 
 MOST_HASHES: Final = 64
 _RANGE: Final = 2.0**63
-_EXACT: Final = 2**53  # doubles hold all whole numbers up to this
+LARGEST_EXACT: Final = 2**53 - 1
+"""Doubles hold all whole numbers up to this; what they hold of a larger one may be another."""
 _NO_DOUBLE: Final = np.uint64(0x9E3779B97F4A7C15)
 _NONE: Final = np.zeros(0, np.int64)
 _MASK: Final = 2**64 - 1
@@ -94,7 +95,7 @@ def integer_hash(value: int) -> int:
 
 def is_rounded(value: FeatureValue) -> bool:
     """Return whether a value is a whole number that a double may not hold."""
-    return value.__class__ is int and not -_EXACT <= value <= _EXACT
+    return value.__class__ is int and not -LARGEST_EXACT <= value <= LARGEST_EXACT
 
 
 def text_hashes(kind: bytes, values: Iterable[bytes], key: bytes = b"") -> Hashes:

@@ -36,9 +36,13 @@ NO_MOMENTS: Final = Moments(0, 0.0, 0.0, 0.0)
 def moments_of(numbers: Floats) -> Moments:
     """Return the moments of finite numbers, in two passes; at least one number."""
     count = len(numbers)
+    least, most = float(numbers.min()), float(numbers.max())
+    if least == most:
+        return Moments(count, least, 0.0, 0.0)
     with np.errstate(over="ignore", invalid="ignore"):
         # Each is divided before they are added, so that the sum of large numbers is finite.
-        mean = float(np.sum(numbers / count))
+        # Rounding may carry the sum beyond the largest of them.
+        mean = min(max(float(np.sum(numbers / count)), least), most)
         differences = numbers - mean
         rest = float(np.sum(differences))
         squares = float(np.sum(np.square(differences))) - rest * rest / count

@@ -98,14 +98,13 @@ def _sums_of(numbers: Floats) -> Sums:
     some = numbers[np.arange(len(numbers)), present.argmax(axis=1)]
     near = np.where(((numbers == some[:, None]) | ~present).all(axis=1), some, near)
     apart = numbers - near[:, None]
+    apart[~present] = 0.0
     products = _products(apart, apart)
     if complete:
         both = np.full_like(products, numbers.shape[1])
         totals = np.broadcast_to(apart.sum(axis=1)[:, None], products.shape)
         squares = np.broadcast_to(products.diagonal()[:, None], products.shape)
     else:
-        apart[~present] = 0.0
-        products = _products(apart, apart)
         there = present.astype(np.float64)
         both, totals, squares = (_products(each, there) for each in (there, apart, np.square(apart)))
     means = np.divide(totals, both, out=np.zeros_like(both), where=both > 0)
@@ -232,8 +231,8 @@ def merged_pairs(parts: Iterable[Pairs], most: int = MOST_PAIRS) -> Pairs | None
     """Return the moments of the pairs of several windows together, at most `most` pairs."""
     parts = list(parts)
     # In the order of `_order` all pairs of the first 50 features come before any pair with a further one.
-    found = {pair for part in parts for pair in zip(part.first, part.second, strict=True)}
-    pairs = sorted(sorted(found, key=_order)[:most])
+    known = {pair for part in parts for pair in zip(part.first, part.second, strict=True)}
+    pairs = sorted(sorted(known, key=_order)[:most])
     place = {pair: at for at, pair in enumerate(pairs)}
     total = Sums(*(np.zeros(len(pairs)) for _ in Sums._fields))
     for part in parts:

@@ -27,6 +27,7 @@ _DAY_CELLS: Final = 256
 _FINER: Final = 4  # candidates for a knot in each cell
 _TOLERATED: Final = 1 / 8  # of a cell
 _TAILS: Final = 2.0 ** -np.arange(1, 5)  # further candidates, as shares of the outermost finer cell
+_LARGE: Final = 1e307
 _AT_ONCE: Final = 16  # distributions added up before the sum is thinned
 
 
@@ -113,8 +114,11 @@ def _at(knots: Knots, values: Floats) -> tuple[Floats, Floats]:
     place = np.searchsorted(knots.values, values, side="right") - 1
     before, after = np.maximum(place, 0), np.minimum(place + 1, len(knots.values) - 1)
     start, end = knots.values[before], knots.values[after]
-    width = end / 2 - start / 2  # halves, because the difference of two large numbers may be infinite
-    share = np.divide(values / 2 - start / 2, width, out=np.zeros(len(values)), where=width > 0)
+    # The difference of two large numbers may be infinite, and half of the smallest double is 0.
+    scale = 0.5 if max(-knots.values[0], knots.values[-1]) > _LARGE else 1.0
+    width = end * scale - start * scale
+    inside = np.clip(values, knots.values[0], knots.values[-1])
+    share = np.divide(inside * scale - start * scale, width, out=np.zeros(len(values)), where=width > 0)
     between = knots.up_to[before] + share * (knots.below[after] - knots.up_to[before])
     outside, on_one = place < 0, start == values
     between[outside] = 0.0
@@ -137,7 +141,7 @@ def thinned(knots: Knots, cells: int) -> Knots:
     # the line passes its middle: passing its top would put all errors on one side, and merges would add them up.
     middle = (below + up_to) / 2
     middle[0], middle[-1] = up_to[0], up_to[-1]
-    line = _line(values[finer], values[basis], middle[basis])
+    _, line = _at(Knots(values[basis], middle[basis], middle[basis]), values[finer])
     off = np.maximum(np.abs(line - up_to[finer]), np.abs(line - below[finer]))
     wanted = np.flatnonzero(off > knots.total / cells * _TOLERATED)
     if len(wanted) > cells:
@@ -156,19 +160,19 @@ def _places(knots: Knots, shares: Floats) -> _Places:
     return np.unique(np.concatenate(([0], np.minimum(found, last), [last])))
 
 
-def _line(at: Floats, values: Floats, heights: Floats) -> Floats:
-    # A quarter, because np.interp takes differences of values, and those of large numbers may be infinite.
-    return np.asarray(np.interp(at / 4, values / 4, heights), np.float64)
-
-
 def share_up_to(numbers: Numbers, values: Sequence[float] | Floats) -> Floats:
     """Return the share (0 to 1) of the numbers that are at most each of the values."""
-    at, points = np.asarray(values, np.float64), np.array(numbers.points)
-    found = _line(at, points, np.cumsum(numbers.weights) / numbers.count)
-    return np.where(at < points[0], 0.0, found)
+    _, up_to = _at(knots_from(numbers.points, numbers.weights), np.asarray(values, np.float64))
+    return np.asarray(up_to / numbers.count)
 
 
 def quantiles(numbers: Numbers, shares: Sequence[float] | Floats) -> Floats:
-    """Return the values below which each share (0 to 1) of the numbers lies."""
-    sums = np.cumsum(numbers.weights) / numbers.count
-    return np.asarray(np.interp(np.asarray(shares, np.float64), sums, np.array(numbers.points) / 2) * 2, np.float64)
+    """Return the least value up to which each share (0 to 1) of the numbers lies."""
+    points, sums = np.array(numbers.points), np.cumsum(numbers.weights)
+    at = np.clip(np.asarray(shares, np.float64) * numbers.count, sums[0], sums[-1])
+    after = np.searchsorted(sums, at, side="left")
+    before = np.maximum(after - 1, 0)
+    width = sums[after] - sums[before]
+    share = np.divide(at - sums[before], width, out=np.zeros(len(at)), where=width > 0)
+    # Not a start and a part of the difference, which may be infinite.
+    return np.asarray(points[before] * (1 - share) + points[after] * share)

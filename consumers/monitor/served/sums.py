@@ -12,6 +12,7 @@ from consumers.model.metric_totals import Totals
 from consumers.model.river_model import NO_ANSWER
 from consumers.model.tallies import Tallies
 from consumers.monitor.served.carried_labels import CarriedLabels
+from consumers.monitor.served.decided import DecidedBy
 from consumers.monitor.served.facets import (
     DECISION,
     DELAY,
@@ -41,13 +42,13 @@ class ServedRules:
     slices
         Returns an event's value by name of the slice.
     decided
-        Returns the decision by which a model served, given its id and the broker's time of the prediction (ms).
+        The decision in force when a prediction was made; `None` to leave these groups out.
     """
 
     target: Target
     span: int
     slices: Callable[[Features], Mapping[str, str]] | None = None
-    decided: Callable[[str, int], str] | None = None
+    decided: DecidedBy | None = None
 
 
 class ServedSums:
@@ -81,6 +82,8 @@ class ServedSums:
 
     def add(self, examples: Sequence[Example], broker_times: Sequence[int]) -> None:
         """Add examples in the order of the log; `broker_times` (ms) are those of the examples."""
+        if self._rules.decided is not None and broker_times:
+            self._rules.decided.cover(min(broker_times), max(broker_times))
         for example in examples:
             label, outcome, joined = example.label, example.outcome, example.joined
             if label is None or outcome is None or joined is None or label.kind == "correction":
@@ -114,7 +117,7 @@ class ServedSums:
             DELAY: delay_of(max(0, labelled - predicted)) if came else NO_LABEL,
         }
         if self._rules.decided is not None:
-            keys[DECISION] = self._rules.decided(outcome.model, predicted)
+            keys[DECISION] = self._rules.decided.at(predicted)
         if self._rules.slices is not None:
             keys |= {SLICE + name: value for name, value in self._rules.slices(features).items()}
         groups = [(facet, self._kept(facet, value)) for facet, value in keys.items()]

@@ -210,7 +210,7 @@ _WHY: Final = {
     "slice": "add slices to the stream file, such as slices={'large': 'amount > 1000'}",
     "delay": "labels of served answers make them",
     "epoch": "labels of served answers make them",
-    "decision": "the monitor notes them from now on",
+    "decision": "labels of served answers make them",
 }
 
 

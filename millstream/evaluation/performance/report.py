@@ -141,7 +141,7 @@ class PerformanceReport(Shown, frozen=True, kw_only=True):
             for at, each in enumerate(self.calibration)
             if each.count
         ]
-        return Block("Calibration", ["score", "answers", "mean score", "share that was right"], rows)
+        return Block("Calibration", ["score", "answers", "mean score", "observed share"], rows)
 
     def _remarks(self) -> list[str]:
         return [*self._notes(), intervals(self)]
@@ -160,9 +160,10 @@ class PerformanceReport(Shown, frozen=True, kw_only=True):
 
 
 def utc(milliseconds: int) -> str:
-    """Return a time for reading.
+    """Return a time for reading, with seconds if it has any.
 
-    >>> utc(1_767_225_600_000)
-    '2026-01-01 00:00'
+    >>> utc(1_767_225_600_000), utc(1_767_225_605_000)
+    ('2026-01-01 00:00', '2026-01-01 00:00:05')
     """
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+    time = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return time.strftime("%Y-%m-%d %H:%M:%S" if time.second else "%Y-%m-%d %H:%M")

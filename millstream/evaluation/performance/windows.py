@@ -1,4 +1,4 @@
-"""Windows of the profiles topic as a report reads them: each stretch of time once, in the finest windows there are."""
+"""Windows of the profiles topic for reports: each stretch of time once, in the finest there are."""
 
 from __future__ import annotations
 
