@@ -77,11 +77,6 @@ def drift(
     only = subject_named(feature, {*collected.now, *collected.reference}) if feature else None
     report = DriftReport(loaded.stream.name, collected, only)
     if html is not None:
-<<<<<<< HEAD
-=======
-        from millstream.evaluation.drift.page import write_page
-
->>>>>>> w-18
         write_page(report, html)
     if json:
         print_json(report.to_dict())
