@@ -48,6 +48,7 @@ class Judge:
     def __init__(self, rules: DriftRules, merging: Merging = merge) -> None:
         self.rules = rules
         self._merging = merging
+        self._at = (0, 0)
         self._topics: dict[tuple[str, str], Watched] = {}
         self._detecting = Detecting(rules.detectors, rules.error_of)
 
@@ -117,9 +118,10 @@ class Judge:
         return [] if bucket is None else self._detecting.take(bucket, row)
 
     def _judgement(self, done: Closed, ended: list[Finding]) -> Judgement:
-        at = max((row.start + row.span for _, row in done.buckets), default=0)
-        newest = max((row.start for _, row in done.buckets), default=0)
-        return Judgement(at, newest, self.findings, done.merged, done.tombstones, ended, self.note)
+        # A late window changes hours and days that were judged before.
+        self._at = max([self._at, *((row.start + row.span, row.start) for _, row in done.buckets)])
+        at, start = self._at
+        return Judgement(at, start, self.findings, done.merged, done.tombstones, ended, self.note)
 
 
 class Watched:
