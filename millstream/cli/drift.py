@@ -59,6 +59,7 @@ def drift(
     Example: millstream drift fraud --feature amount --html drift.html
     """
     from millstream.evaluation.drift.collect import collect, stored_windows, subject_named
+    from millstream.evaluation.drift.page import write_page
     from millstream.evaluation.drift.report import DriftReport
     from millstream.evaluation.output_file import NotWritten, require_place
     from millstream.monitoring.reference import fixed_reference
@@ -79,8 +80,6 @@ def drift(
     only = subject_named(feature, {*collected.now, *collected.reference}) if feature else None
     report = DriftReport(loaded.stream.name, collected, only)
     if html is not None:
-        from millstream.evaluation.drift.page import write_page
-
         write_page(report, html)
     if json:
         print_json(report.to_dict())
