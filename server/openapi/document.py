@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from consumers.roles import CONSOLE, SERVER
-from server.openapi.endpoints import JSON, Answer, Content, Endpoint, Parameter, described_by
+from server.openapi.endpoint import JSON, Answer, Content, Endpoint, Parameter
+from server.openapi.endpoints import described_by
 from server.openapi.schemas import ref, schemas_of
 
 _ALWAYS: Final = (403, 405, 421, 503)

@@ -14,7 +14,8 @@ import msgspec
 
 from consumers.roles import CONSOLE, SERVER
 from server.openapi.document import ERRORS, errors_of
-from server.openapi.endpoints import Content, Endpoint, Parameter, described_by
+from server.openapi.endpoint import Content, Endpoint, Parameter
+from server.openapi.endpoints import described_by
 from server.openapi.schemas import schemas_of
 
 _STYLE: Final = """

@@ -231,8 +231,8 @@ def merged_pairs(parts: Iterable[Pairs], most: int = MOST_PAIRS) -> Pairs | None
     """Return the moments of the pairs of several windows together, at most `most` pairs."""
     parts = list(parts)
     # In the order of `_order` all pairs of the first 50 features come before any pair with a further one.
-    named = {pair for part in parts for pair in zip(part.first, part.second, strict=True)}
-    pairs = sorted(sorted(named, key=_order)[:most])
+    known = {pair for part in parts for pair in zip(part.first, part.second, strict=True)}
+    pairs = sorted(sorted(known, key=_order)[:most])
     place = {pair: at for at, pair in enumerate(pairs)}
     total = Sums(*(np.zeros(len(pairs)) for _ in Sums._fields))
     for part in parts:
