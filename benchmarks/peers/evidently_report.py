@@ -7,14 +7,20 @@ drift report has a tenth of the rows. Making the data frames is not part of the 
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from evidently import DataDefinition, Dataset, Report
 from evidently.presets import DataDriftPreset, DataSummaryPreset
+
+
+def peak() -> float:
+    """Return the MB that this process had at most. `getrusage` would say those of its parent if they were more."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def main(rows: int) -> None:
@@ -29,7 +35,7 @@ def main(rows: int) -> None:
         began = time.process_time()
         Report([preset()]).run(Dataset.from_pandas(now, definition), with_reference)
         seconds = time.process_time() - began
-        found[name] = [seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]
+        found[name] = [seconds, peak()]
     print(json.dumps(found))
 
 

@@ -29,6 +29,7 @@ from millstream.status.log_fault_states import log_faults
 from millstream.status.monitor_state import MonitorState, monitor_state
 from millstream.status.snapshot import LABELS_FROM, Observer, StreamSnapshot
 from millstream.status.upload_state import UploadState
+from millstream.status.usage import Usage
 from schemas.alerts import Alert
 from schemas.model_names import MAIN
 from schemas.model_updates import Learning, Published, Serving
@@ -124,6 +125,8 @@ class Report:
         Uploads of this machine, `None` if it never had a server.
     consoles
         Number of consoles that run on this machine.
+    usage
+        By process of this machine, such as ``predictor-0``: its processor time and memory.
     compared, contest, watched
         State of the comparison of models, of their contest by the rule, and of the monitoring; `None` if there is none
         yet.
@@ -151,6 +154,7 @@ class Report:
     http: HttpState | None = None
     uploads: UploadState | None = None
     consoles: int = 0
+    usage: Mapping[str, Usage] = field(default_factory=dict)
     compared: ComparedState | None = None
     contest: ContestState | None = None
     watched: MonitorState | None = None

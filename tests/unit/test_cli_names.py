@@ -73,6 +73,11 @@ KINDS: Final[dict[str, Kind]] = {
     "--by": "text",
     "--png": "place",
     "--html": "place",
+    "drift --feature": "text",
+    "drift --since": "name",
+    "performance --from": "name",
+    "performance --to": "name",
+    "performance --metric": "name",
     "--from-topic": "text",
     "--labels-from-topic": "text",
     "--file": "file",
@@ -112,6 +117,9 @@ KINDS: Final[dict[str, Kind]] = {
     "--scope": "name",
     "--expires": "name",
     "alerts silence --for": "name",
+    "alerts ack NAME": "text",
+    "alerts silence NAME": "text",
+    "alerts unsilence NAME": "text",
     "TARGET": "name",
     "--spool": "name",
     "--remember": "name",
@@ -129,7 +137,7 @@ GOOD: Final = {
     "STREAM": "phishing", "NAME": "mine", "VERSION": "1/1", "KEY_ID": "0" * 16, "SOURCE": "river:Phishing",
     "FILE": "rows.csv", "EVENT_ID": "e1", "VALUE": "true", "MODEL": "main",
     "TOPIC": "features", "--into": "x", "--on": "river:Phishing", "TO": "backup", "FROM": "backup", "--to": "x.tar",
-    "--scope": "predict",
+    "--scope": "predict", "--for": "2h", "TARGET": "ops",
 }  # fmt: skip
 # What a command says that took the name for one, and went on to a broker.
 REACHED: Final = "a broker was asked for"

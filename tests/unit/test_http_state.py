@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 from io import StringIO
 from pathlib import Path
 
 from rich.console import Console
 
+from millstream.config import instance_id
 from millstream.status.http_state import look
 from millstream.status.render import Page, line
 from millstream.status.report import Model, Report, Stage
 from millstream.status.this_machine import with_processes_here
+from millstream.status.usage import usage_here
 from server.spool.entries import SpooledRecord
 from server.spool.folder import hold
 from server.spool.spool import Made, Pending, Spool
@@ -50,6 +53,17 @@ def test_damage_is_what_it_says(tmp_path: Path) -> None:
     assert found is not None
     assert "format 9" in found.line()
     assert found.needs() == found.line()
+
+
+def test_a_report_has_processor_time_and_memory_of_the_processes_here(tmp_path: Path) -> None:
+    (tmp_path / "joiner-0.lock").write_text(str(os.getpid()))  # nobody holds it: the process has ended
+    (tmp_path / "learner-0.lock").touch()
+    with closing(os.fdopen(instance_id.hold(tmp_path / "predictor-0.lock"))):
+        found = usage_here(tmp_path)
+    assert list(found) == ["predictor-0"]
+    assert found["predictor-0"].pid == os.getpid()
+    assert found["predictor-0"].cpu_seconds > 0
+    assert 1 << 20 < found["predictor-0"].memory_bytes < 1 << 34
 
 
 def test_a_report_has_the_line_in_every_form(tmp_path: Path) -> None:

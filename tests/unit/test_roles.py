@@ -83,8 +83,14 @@ def test_it_is_a_stage_in_the_status_with_its_lag() -> None:
 @pytest.mark.usefixtures("_auditor")
 def test_it_is_started_and_ended_in_its_turn() -> None:
     started = children("fraud.py", WATCHED, 2)
-    names = ["predictor-0", "predictor-1", "joiner-0", "learner-0", "monitor-0", "auditor-0"]
-    assert [child.name for child in started] == names
+    assert [child.name for child in started] == [
+        "predictor-0",
+        "predictor-1",
+        "joiner-0",
+        "learner-0",
+        "monitor-0",
+        "auditor-0",
+    ]
     assert started[-1].command == (*interpreter(), "auditor", "fraud.py", "--instance", "0")
     waits = "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(print('bye') or 0)); print('up'); "
     said: list[str] = []
@@ -129,17 +135,16 @@ def test_the_reference_of_topics_and_what_is_said_of_a_changed_log_have_it() -> 
 
 
 @pytest.mark.usefixtures("_auditor")
-def test_a_run_leaves_the_monitor_out_if_it_is_told_to() -> None:
-    started = children("fraud.py", PLAIN, 1, left_out=(roles.MONITOR,))
-    assert [child.role for child in started] == ["predictor", "joiner", "learner"]
-
-
-@pytest.mark.usefixtures("_auditor")
 def test_a_stream_that_does_not_ask_for_an_optional_role_has_none_of_it() -> None:
     assert rights(PLAIN, "auditor") == []
     assert "auditor" not in [child.role for child in children("fraud.py", PLAIN, 1)]
     assert "auditor" not in [stage.role for stage in report(_done(), "fraud", "b:1", _DISK).stages]
     assert [role.name for role in roles.of_stream(PLAIN)] == ["predictor", "joiner", "learner", "monitor"]
+
+
+def test_a_run_leaves_the_monitor_out_if_it_is_told_to() -> None:
+    started = children("fraud.py", PLAIN, 1, left_out=(roles.MONITOR,))
+    assert [child.role for child in started] == ["predictor", "joiner", "learner"]
 
 
 # --- the table itself --------------------------------------------------------------------------------

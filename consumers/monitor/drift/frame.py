@@ -25,7 +25,7 @@ from consumers.monitor.drift.basis import (
 from consumers.monitor.drift.measures import effects, measure, tails
 from consumers.monitor.drift.rows import Floats, Names, Row, Rows
 from consumers.monitor.drift.usual import Usual, fit
-from schemas.profiles import ANSWER, DAY_MS
+from schemas.profiles import ANSWER, DAY_MS, HOUR_MS
 
 LEAST_SIZES: Final[Mapping[str, float]] = {
     MISSING: 0.02,
@@ -57,7 +57,7 @@ LEAST_SIZES_ALONE: Final[Mapping[str, float]] = {
 
 LEAST_BUCKETS: Final = 20
 LEAST_DAYS: Final = 5
-SEASONAL_MS: Final = 3 * DAY_MS
+SEASONAL_MS: Final = 3 * DAY_MS - 6 * HOUR_MS
 """Length of a reference from which on windows are compared with the same hour of the day."""
 
 _NEAR: Final = 0.3

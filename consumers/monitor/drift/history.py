@@ -1,4 +1,6 @@
-"""History of the windows of one kind and topic: buckets of a window, an hour and a day, each merged from the shorter.
+"""History of the windows of one topic: buckets of a window, an hour and a day.
+
+Each is merged from the shorter ones.
 
 Memory is bounded: rows (arrays) of the reference and a day more; whole windows for the last hours, hours and days in
 their encoded form.
@@ -19,6 +21,9 @@ from schemas.profiles import DAY_MS, HOUR_MS, Window
 Merging: TypeAlias = Callable[[Sequence[Window], int], Window]
 
 HOURS_KEPT_MS: Final = 90 * DAY_MS
+_WRITTEN: Final = (HOUR_MS, DAY_MS)
+"""Lengths of the merged windows that are written to the profiles topic."""
+
 _WHOLE_MS: Final = 3 * HOUR_MS
 _DECODER: Final = msgspec.msgpack.Decoder(Window)
 
@@ -111,7 +116,7 @@ class History:
         before = bucket.whole()
         if before is not None:
             self._store(scale, self._merging([before, window], scale.span))
-            if place:
+            if scale.span in _WRITTEN:
                 done.merged.append(self._last)
         self._add(place + 1, window, done)
 
@@ -143,7 +148,7 @@ class History:
                 bucket = scale.closed[start]
                 if bucket.row is not None:
                     done.buckets.append((place, bucket.row))
-                if scale.span in (HOUR_MS, DAY_MS):
+                if scale.span in _WRITTEN:
                     done.merged.append(self._last)
                 self._add(place + 1, self._last, done)
                 if place == len(self.scales) - 1:

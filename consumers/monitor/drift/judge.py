@@ -18,6 +18,9 @@ from schemas.profiles import DAY_MS, HOUR_MS, Window
 _LONG_MS: Final = 3 * DAY_MS
 """A trailing reference from this length on consists of whole days before the day that is judged."""
 
+_QUIET_MS: Final = 6 * HOUR_MS
+"""Time without events that may lie at the beginning of the least reference."""
+
 _FRAMES: Final = 3
 """References in memory: those of the last hour, of the last day and of the newest window."""
 
@@ -45,6 +48,7 @@ class Judge:
     def __init__(self, rules: DriftRules, merging: Merging = merge) -> None:
         self.rules = rules
         self._merging = merging
+        self._at = (0, 0)
         self._topics: dict[tuple[str, str], Watched] = {}
         self._detecting = Detecting(rules.detectors, rules.error_of)
 
@@ -114,9 +118,10 @@ class Judge:
         return [] if bucket is None else self._detecting.take(bucket, row)
 
     def _judgement(self, done: Closed, ended: list[Finding]) -> Judgement:
-        at = max((row.start + row.span for _, row in done.buckets), default=0)
-        newest = max((row.start for _, row in done.buckets), default=0)
-        return Judgement(at, newest, self.findings, done.merged, done.tombstones, ended, self.note)
+        # A late window changes hours and days that were judged before.
+        self._at = max([self._at, *((row.start + row.span, row.start) for _, row in done.buckets)])
+        at, start = self._at
+        return Judgement(at, start, self.findings, done.merged, done.tombstones, ended, self.note)
 
 
 class Watched:
@@ -194,7 +199,7 @@ class Watched:
         """Return begin and end (ms) of the reference of a bucket, and whether it is shorter than meant."""
         if span >= _LONG_MS:
             until = row.start // DAY_MS * DAY_MS
-            if until != self._covered and self.history.has_rows(until - span, until - _LONG_MS):
+            if until != self._covered and self.history.has_rows(until - span, until - _LONG_MS + _QUIET_MS):
                 self._covered = until
             if until == self._covered:
                 return until - span, until, False

@@ -31,7 +31,7 @@ NOT_FINITE: Final = "not finite"
 _BUFFER: Final = 8192
 """Numbers that are kept as they are: 64 KB. A window of 10,000 events is thinned once before its end, to 0.1 %."""
 _PART_CELLS: Final = 4 * CELLS
-_MOST_PARTS: Final = 16
+_MOST_PARTS: Final = 8
 _KINDS: Final = {bool: "bool", int: "int", float: "float", str: "str", bytes: "bytes", list: "vector"}
 
 

@@ -1,4 +1,4 @@
-"""Merging of windows: of the partitions of one stretch of time, or of shorter windows into a longer one."""
+"""Merging of windows: partitions of one stretch of time, or shorter windows into a longer one."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from consumers.monitor.profiles.pairs import merged_pairs
 from consumers.monitor.profiles.quantiles import added, cells_of, knots_from, written
 from consumers.monitor.profiles.size_limit import fitted
 from consumers.monitor.profiles.window_profiles import MOST_FEATURES
-from consumers.monitor.served import merge_served
-from schemas.profiles import FEATURE, Numbers, Profile, Window
+from schemas.profiles import FEATURE, Numbers, Profile, ServedGroup, Window
 
 
 def merge(
@@ -60,7 +59,7 @@ def merge(
         profiles=profiles,
         left_out=sum(window.left_out for window in windows) + left_out,
         pairs=pairs,
-        served=merge_served((window.served for window in windows), span),
+        served=_served(windows, span),
     )
 
 
@@ -104,6 +103,15 @@ def _numbers(parts: Sequence[Numbers], cells: int) -> Numbers | None:
     points, weights = written(added([knots_from(each.points, each.weights) for each in parts], cells))
     least, most = min(each.least for each in parts), max(each.most for each in parts)
     return Numbers(moments.numbers, moments.mean, moments.squares, least, most, points, weights, moments.low)
+
+
+def _served(windows: Sequence[Window], span: int) -> list[ServedGroup]:
+    if not any(window.served for window in windows):
+        return []
+    # Only windows of examples have served answers, and their merging loads River: 80 MB.
+    from consumers.monitor.served import merge_served
+
+    return merge_served((window.served for window in windows), span)
 
 
 def _summed(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:

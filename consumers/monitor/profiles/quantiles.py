@@ -117,7 +117,8 @@ def _at(knots: Knots, values: Floats) -> tuple[Floats, Floats]:
     # The difference of two large numbers may be infinite, and half of the smallest double is 0.
     scale = 0.5 if max(-knots.values[0], knots.values[-1]) > _LARGE else 1.0
     width = end * scale - start * scale
-    share = np.divide(values * scale - start * scale, width, out=np.zeros(len(values)), where=width > 0)
+    inside = np.clip(values, knots.values[0], knots.values[-1])
+    share = np.divide(inside * scale - start * scale, width, out=np.zeros(len(values)), where=width > 0)
     between = knots.up_to[before] + share * (knots.below[after] - knots.up_to[before])
     outside, on_one = place < 0, start == values
     between[outside] = 0.0
