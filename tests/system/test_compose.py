@@ -53,7 +53,8 @@ def test_only_the_learner_has_the_key_and_only_it_and_the_console_write_to_the_s
         for name, service in compose_file["services"].items()
     }
     assert [name for name, held in mounts.items() if "keys" in held] == ["learner"]
-    assert [name for name, held in mounts.items() if held.get("models")] == ["console", "learner", "monitor"], "a pin is a mark"
+    marks = [name for name, held in mounts.items() if held.get("models")]
+    assert marks == ["console", "learner", "monitor"], "a pin is a mark"
     assert [name for name, held in mounts.items() if held.get("trusted")] == ["learner"]
     assert [name for name, held in mounts.items() if held.get("tokens")] == ["token"]
     assert {name for name, held in mounts.items() if "spool" in held} == {"server", "forwarder", "importer"}
