@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from system.compose_project import Project, require_compose, running
 
-_ROLES = ("predictor-0", "predictor-1", "joiner", "learner")
+_ROLES = ("predictor-0", "predictor-1", "joiner", "learner", "monitor")
 _EXTRAS = ("obstore", "skops", "opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 _DEMO_SECONDS = 180
 _EVENTS = 1250
@@ -42,7 +42,7 @@ def test_no_port_is_open_beyond_this_machine(compose_file: dict[str, Any]) -> No
     ports = [port for service in compose_file["services"].values() for port in service.get("ports", [])]
     assert {port["host_ip"] for port in ports} == {"127.0.0.1"}
     published = [int(compose_file["services"][role]["ports"][0]["published"]) for role in _ROLES]
-    assert published == [9464, 9465, 9466, 9467], "where prometheus.yml and `millstream run` have them"
+    assert published == [9464, 9465, 9466, 9467, 9468], "where prometheus.yml and `millstream run` have them"
 
 
 def test_only_the_learner_has_the_key_and_only_it_and_the_console_write_to_the_store(
@@ -53,7 +53,8 @@ def test_only_the_learner_has_the_key_and_only_it_and_the_console_write_to_the_s
         for name, service in compose_file["services"].items()
     }
     assert [name for name, held in mounts.items() if "keys" in held] == ["learner"]
-    assert [name for name, held in mounts.items() if held.get("models")] == ["console", "learner"], "a pin is a mark"
+    marks = [name for name, held in mounts.items() if held.get("models")]
+    assert marks == ["console", "learner", "monitor"], "a pin is a mark"
     assert [name for name, held in mounts.items() if held.get("trusted")] == ["learner"]
     assert [name for name, held in mounts.items() if held.get("tokens")] == ["token"]
     assert {name for name, held in mounts.items() if "spool" in held} == {"server", "forwarder", "importer"}
@@ -62,13 +63,14 @@ def test_only_the_learner_has_the_key_and_only_it_and_the_console_write_to_the_s
 def test_every_role_starts_again_by_itself_and_has_a_name_of_its_own(compose_file: dict[str, Any]) -> None:
     roles = {name: compose_file["services"][name] for name in _ROLES}
     assert {role["restart"] for role in roles.values()} == {"on-failure"}
-    assert [role["hostname"] for role in roles.values()] == ["predictor-0", "predictor-1", "joiner-0", "learner-0"]
+    names = ["predictor-0", "predictor-1", "joiner-0", "learner-0", "monitor-0"]
+    assert [role["hostname"] for role in roles.values()] == names
 
 
 def test_every_role_has_a_health_check_at_its_metrics_port_and_the_demo_waits_for_it(
     compose_file: dict[str, Any],
 ) -> None:
-    for role in _ROLES:
+    for role in _ROLES[:-1]:  # nobody waits for the monitor
         assert compose_file["services"]["demo"]["depends_on"][role]["condition"] == "service_healthy"
     for role in (*_ROLES, "console", "server", "forwarder", "importer"):
         service = compose_file["services"][role]

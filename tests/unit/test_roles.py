@@ -142,6 +142,11 @@ def test_a_stream_that_does_not_ask_for_an_optional_role_has_none_of_it() -> Non
     assert [role.name for role in roles.of_stream(PLAIN)] == ["predictor", "joiner", "learner", "monitor"]
 
 
+def test_a_run_leaves_the_monitor_out_if_it_is_told_to() -> None:
+    started = children("fraud.py", PLAIN, 1, left_out=(roles.MONITOR,))
+    assert [child.role for child in started] == ["predictor", "joiner", "learner"]
+
+
 # --- the table itself --------------------------------------------------------------------------------
 
 
