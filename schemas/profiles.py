@@ -169,4 +169,14 @@ class Window(msgspec.Struct, frozen=True, gc=False):
 def read_window(data: bytes) -> Window:
     """Read a record of the profiles topic. Raises CodecError if it is not one."""
     fields: dict[str, Any] = codec.WINDOW.decode(data)
-    return msgspec.convert(fields, Window, builtin_types=(bytes,))
+    profiles = {
+        name: Profile(**(each | {"numbers": None if each["numbers"] is None else Numbers(**each["numbers"])}))
+        for name, each in fields.pop("profiles").items()
+    }
+    pairs, served = fields.pop("pairs"), fields.pop("served")
+    return Window(
+        profiles=profiles,
+        pairs=None if pairs is None else Pairs(**pairs),
+        served=[ServedGroup(**each) for each in served],
+        **fields,
+    )

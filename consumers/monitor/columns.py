@@ -1,4 +1,4 @@
-"""From records to the columns of a window: what is watched of a prediction, an example, and a downstream record."""
+"""Columns of a window: the watched values of predictions, examples and downstream records."""
 
 from __future__ import annotations
 

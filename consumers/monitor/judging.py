@@ -1,4 +1,4 @@
-"""The judging of a stream: its windows against their reference, then the alert rules on what was found."""
+"""Judging of a stream: its windows against their reference, then the alert rules on the findings."""
 
 from __future__ import annotations
 

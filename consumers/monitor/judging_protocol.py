@@ -1,4 +1,6 @@
-"""What the monitor asks of whoever judges windows: the owner of the profiles topic's partition holds one.
+"""Interface between the monitor and the judging of windows.
+
+The owner of the profiles topic's partition holds one.
 
 Its outputs go into the transaction that moves the offset on the profiles topic, so each judgement, alert and action
 comes into being once. All that it knows follows from the windows that it was given, in the order of their offsets, and

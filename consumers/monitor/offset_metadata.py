@@ -1,4 +1,4 @@
-"""Offset metadata of a monitor: where the open window of each partition begins, and what its judging remembers."""
+"""Offset metadata of a monitor: begin of each open window, and the memory of its judging."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import cyclopts
 from cyclopts import Parameter
@@ -22,6 +22,9 @@ from millstream.cli.shared_options import (
     print_table,
 )
 from runtime.exits import FAILED, OK
+
+if TYPE_CHECKING:
+    from millstream.evaluation.text import Words
 
 
 def register(parent: cyclopts.App) -> None:
@@ -81,14 +84,17 @@ def drift(
     if json:
         print_json(report.to_dict())
     else:
-        said = report.words()
-        print(said.heading)
-        for line in said.verdicts:
-            print(line)
-        for block in said.tables:
-            print_table(block.columns, block.rows, block.title)
-        for line in said.remarks:
-            print(line)
-        if html is not None:
-            print(f"wrote {html}")
+        _print(report.words(), html)
     return FAILED if fail and any(each.until_ms is None for each in report.findings) else OK
+
+
+def _print(said: Words, html: Path | None) -> None:
+    """Print a report, and the file of its page."""
+    for line in (said.heading, *said.verdicts):
+        print(line)
+    for block in said.tables:
+        print_table(block.columns, block.rows, block.title)
+    for line in said.remarks:
+        print(line)
+    if html is not None:
+        print(f"wrote {html}")

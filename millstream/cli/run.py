@@ -73,10 +73,7 @@ def demo(
     Example: millstream demo bananas
     """
     stream = _shown(stream, challenger, drift)
-    if rate is not None and not rate > 0:
-        raise UsageError(f"--rate {rate:g} must be more than 0 events a second")
-    if http.serve and json:
-        raise UsageError("--json prints a result at the end, and --serve goes on until Ctrl-C: use one of them")
+    _check_demo(rate, serves=http.serve, prints_json=json)
     server, console = http.options("version"), http.console("version")  # checked also without --serve
     from millstream.demo.demo import DemoOptions
     from millstream.demo.demo import run as show
@@ -101,6 +98,14 @@ def _shown(stream: str | None, challenger: bool, drift: bool) -> str:
     if asked and stream is not None:
         raise UsageError(f"{asked[0][0]} shows the stream {asked[0][1]}: leave the name out")
     return asked[0][1] if asked else stream or "phishing"
+
+
+def _check_demo(rate: float | None, *, serves: bool, prints_json: bool) -> None:
+    """Raise UsageError for options of a demo that mean nothing, or nothing together."""
+    if rate is not None and not rate > 0:
+        raise UsageError(f"--rate {rate:g} must be more than 0 events a second")
+    if serves and prints_json:
+        raise UsageError("--json prints a result at the end, and --serve goes on until Ctrl-C: use one of them")
 
 
 def run(

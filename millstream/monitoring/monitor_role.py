@@ -1,4 +1,4 @@
-"""Wiring of the monitor: its windows, their judging and the alert rules from the stream file, and where it begins."""
+"""Wiring of the monitor: windows, judging, alert rules of the stream file, and its begin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the monitor needs of a stream: when its windows close, and what is collected in them."""
+"""Settings of the monitor from a stream: end of a window, its contents, and how it is judged."""
 
 from __future__ import annotations
 

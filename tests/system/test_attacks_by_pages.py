@@ -124,6 +124,7 @@ _ASKED = (
     ("console", "/v1/pause", '{"why": "csrf"}'),
     ("console", "/v1/unpin", '{"why": "csrf"}'),
     ("server", "/v1/labels", '{"event_id": "csrf", "value": true}'),
+    ("server", "/v1/metrics/orders", '{"value": 1}'),
     ("server", "/v1/predict", '{"event_id": "csrf", "features": {"x": 1, "y": 1}}'),
     ("server", "/v1/uploads", "event_id,x,y,label\n1,1,1,true\n"),
     ("server", "/v2/models/flow/infer", '{"inputs": []}'),

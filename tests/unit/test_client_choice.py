@@ -19,6 +19,7 @@ OF_NO_CLIENT = {
     "elsewhere",  # packages
     "compose_file",  # containers choose their own client
     "demo",
+    "chromium",  # a browser
 }
 
 

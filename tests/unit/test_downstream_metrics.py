@@ -124,6 +124,14 @@ def test_a_value_with_an_idempotency_key_is_taken_once(site: Site) -> None:
     assert len(site.values("metrics")) == 1
 
 
+def test_too_much_at_once_is_refused(site: Site) -> None:
+    path = "/v1/metrics/orders"
+    assert site.one(b'{"values":[' + b"1," * 150_000 + b"1]}", path).code == "too-many"
+    assert site.one(b"1\n" * 100_001, path, content_type="application/x-ndjson").code == "too-many"
+    assert site.one(b'{"value": 1' + b" " * (1 << 20) + b"}", path).code == "too-large"
+    assert site.entries() == []
+
+
 def test_a_stream_that_asks_for_none_takes_none_and_says_how(make: Make) -> None:
     said = make().one({"value": 1}, "/v1/metrics/orders")
     assert (said.status, said.code) == (404, "no-metrics")

@@ -29,6 +29,7 @@ class Sent(NamedTuple):
     partition: int = 0
     offset: int = 0
     timestamp: int = 1_700_000_000_000
+    headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
 def example(number: int, features: Features, **given: Any) -> bytes:

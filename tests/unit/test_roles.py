@@ -83,7 +83,14 @@ def test_it_is_a_stage_in_the_status_with_its_lag() -> None:
 @pytest.mark.usefixtures("_auditor")
 def test_it_is_started_and_ended_in_its_turn() -> None:
     started = children("fraud.py", WATCHED, 2)
-    assert [child.name for child in started] == ["predictor-0", "predictor-1", "joiner-0", "learner-0", "auditor-0"]
+    assert [child.name for child in started] == [
+        "predictor-0",
+        "predictor-1",
+        "joiner-0",
+        "learner-0",
+        "monitor-0",
+        "auditor-0",
+    ]
     assert started[-1].command == (*interpreter(), "auditor", "fraud.py", "--instance", "0")
     waits = "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(print('bye') or 0)); print('up'); "
     said: list[str] = []
@@ -96,7 +103,7 @@ def test_it_is_started_and_ended_in_its_turn() -> None:
     until(lambda: sum(line.endswith("| up") for line in said) == len(started), supervisor)
     supervisor.stop()
     ended = [line.split("-")[0] for line in said if line.endswith("| bye")]
-    assert ended == ["predictor", "predictor", "auditor", "joiner", "learner"]
+    assert ended == ["predictor", "predictor", "auditor", "joiner", "learner", "monitor"]
 
 
 @pytest.mark.usefixtures("_auditor")
@@ -132,7 +139,7 @@ def test_a_stream_that_does_not_ask_for_an_optional_role_has_none_of_it() -> Non
     assert rights(PLAIN, "auditor") == []
     assert "auditor" not in [child.role for child in children("fraud.py", PLAIN, 1)]
     assert "auditor" not in [stage.role for stage in report(_done(), "fraud", "b:1", _DISK).stages]
-    assert [role.name for role in roles.of_stream(PLAIN)] == ["predictor", "joiner", "learner"]
+    assert [role.name for role in roles.of_stream(PLAIN)] == ["predictor", "joiner", "learner", "monitor"]
 
 
 # --- the table itself --------------------------------------------------------------------------------

@@ -1,4 +1,6 @@
-"""History of the windows of one kind and topic: buckets of a window, an hour and a day, each merged from the shorter.
+"""History of the windows of one topic: buckets of a window, an hour and a day.
+
+Each is merged from the shorter ones.
 
 Memory is bounded: rows (arrays) of the reference and a day more; whole windows for the last hours, hours and days in
 their encoded form.

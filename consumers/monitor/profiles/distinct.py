@@ -1,4 +1,4 @@
-"""Distinct values, by the smallest of their hashes, and the hashes, which are the same on every machine.
+"""Distinct values, by the smallest of their hashes, which are the same on every machine.
 
 The hash of a number is that of its double, so that 1 and 1.0 are one value; whole numbers that no double holds exactly
 have hashes of their own. Hashes of texts, bytes and vectors are BLAKE2b. All are whole numbers of 63 bits.

@@ -1,4 +1,4 @@
-"""Merging of windows: of the partitions of one stretch of time, or of shorter windows into a longer one."""
+"""Merging of windows: partitions of one stretch of time, or shorter windows into a longer one."""
 
 from __future__ import annotations
 

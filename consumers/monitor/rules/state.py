@@ -7,6 +7,7 @@ exactly those. Times are in seconds, because Kafka takes 4,096 characters in all
 from __future__ import annotations
 
 import hashlib
+from typing import Final
 
 import msgspec
 
@@ -66,7 +67,7 @@ class RulesState(msgspec.Struct):
     def decode(cls, text: str) -> RulesState:
         """Return the state of a text; the initial one if it is empty or none."""
         try:
-            return msgspec.json.decode(text, type=cls) if text else cls()
+            return _DECODER.decode(text) if text else cls()
         except (msgspec.DecodeError, msgspec.ValidationError):
             return cls()
 
@@ -89,3 +90,6 @@ class RulesState(msgspec.Struct):
 def short(text: str) -> str:
     """Return the hash by which a list of findings is remembered."""
     return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+_DECODER: Final = msgspec.json.Decoder(RulesState)

@@ -54,6 +54,9 @@ class _State(msgspec.Struct, frozen=True):
     entries: list[_Entry]
 
 
+_DECODER: Final = msgspec.json.Decoder(_State)
+
+
 class CarriedLabels(KnownLabels):
     """`KnownLabels` that keep numbers of labels instead of answers, so that they fit into a window's state.
 
@@ -122,7 +125,7 @@ class CarriedLabels(KnownLabels):
         if not encoded:
             return known
         try:
-            state = msgspec.json.decode(encoded, type=_State)
+            state = _DECODER.decode(encoded)
             if state.numeric == numeric:
                 known._restore(state)
         except (msgspec.MsgspecError, LookupError, TypeError, ValueError, ArithmeticError):

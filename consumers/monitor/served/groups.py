@@ -66,12 +66,15 @@ def labelled_group(predicted: Mapping[int, int]) -> ServedGroup:
     return ServedGroup({PREDICTED: ""}, sum(predicted.values()), {LABELLED: msgspec.json.encode(times).decode()})
 
 
+_TIMES: Final = msgspec.json.Decoder(dict[int, int])
+
+
 def labelled_in(groups: Iterable[ServedGroup]) -> Counter[int]:
     """Return the numbers of labelled predictions by the beginning of their window (ms)."""
     found: Counter[int] = Counter()
     for each in groups:
         if PREDICTED in each.by:
-            found.update(msgspec.json.decode(each.sums[LABELLED], type=dict[int, int]))
+            found.update(_TIMES.decode(each.sums[LABELLED]))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Metrics of served answers as sums: what is kept of them in a window, how sums add up, and their values."""
+"""Metrics of served answers as sums, which are kept in a window, and the metrics' values."""
 
 from __future__ import annotations
 
