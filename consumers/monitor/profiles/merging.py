@@ -41,7 +41,7 @@ def merge(
         raise ValueError("only windows of one kind and topic can be merged, and at least one")
     kept, left_out = _kept(windows, most_features, frozenset(declared))
     cells = cells_of(span)
-    profiles = {key: _profile(windows, key, cells) for key in kept}
+    profiles = {key: _profile(windows, key, span) for key in kept}
     pairs = merged_pairs(window.pairs for window in windows if window.pairs is not None)
     profiles, pairs = fitted(profiles, pairs, cells)
     return Window(
@@ -78,7 +78,7 @@ def _kept(windows: Sequence[Window], most_features: int, declared: Collection[st
     return [key for key in keys if key not in beyond], left_out
 
 
-def _profile(windows: Sequence[Window], key: str, cells: int) -> Profile:
+def _profile(windows: Sequence[Window], key: str, span: int) -> Profile:
     found = [window.profiles[key] for window in windows if key in window.profiles]
     absent = sum(window.events for window in windows if key not in window.profiles)
     categories, rest = merged_categories(found)
@@ -86,7 +86,7 @@ def _profile(windows: Sequence[Window], key: str, cells: int) -> Profile:
     return Profile(
         missing=sum(each.missing for each in found) + absent,
         types=_summed(each.types for each in found),
-        numbers=_numbers([each.numbers for each in found if each.numbers is not None], cells),
+        numbers=merged_numbers([each.numbers for each in found if each.numbers is not None], span),
         categories=categories,
         rest=rest,
         hashes=hashes,
@@ -94,13 +94,14 @@ def _profile(windows: Sequence[Window], key: str, cells: int) -> Profile:
     )
 
 
-def _numbers(parts: Sequence[Numbers], cells: int) -> Numbers | None:
+def merged_numbers(parts: Sequence[Numbers], span: int) -> Numbers | None:
+    """Return the numbers of several windows together, as a window of `span` ms keeps them; `None` if there are none."""
     if not parts:
         return None
     moments = NO_MOMENTS
     for each in parts:
         moments = merged_moments(moments, Moments(each.count, each.mean, each.mean_low, each.squares))
-    points, weights = written(added([knots_from(each.points, each.weights) for each in parts], cells))
+    points, weights = written(added([knots_from(each.points, each.weights) for each in parts], cells_of(span)))
     least, most = min(each.least for each in parts), max(each.most for each in parts)
     return Numbers(moments.numbers, moments.mean, moments.squares, least, most, points, weights, moments.low)
 

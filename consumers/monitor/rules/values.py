@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from consumers.monitor.profiles import merged_numbers, quantiles
 from consumers.monitor.rules.condition import (
     ERRORS,
     EVENTS_PER_SECOND,
@@ -86,11 +86,6 @@ def _errors(windows: Sequence[Window]) -> Measured | None:
 
 
 def _quantile(numbers: Sequence[Numbers], share: float, unit: float) -> Measured | None:
-    """Return a quantile of the weighted points of several windows, in `unit`."""
-    points = sorted(pair for each in numbers for pair in zip(each.points, each.weights, strict=True))
-    total = sum(weight for _, weight in points)
-    if not total:
-        return None
-    below = itertools.accumulate(weight for _, weight in points)
-    point = next(point for (point, _), count in zip(points, below, strict=True) if count >= share * total)
-    return Measured(point / unit, total)
+    """Return a quantile of the numbers of several windows, in `unit`."""
+    together = merged_numbers(numbers, profiles.DAY_MS)
+    return None if together is None else Measured(float(quantiles(together, [share])[0]) / unit, together.count)
