@@ -93,15 +93,21 @@ class DriftReport:
     def words(self) -> Words:
         """Return the report in words and tables."""
         there = self.collected
-        verdicts = [f"{len([each for each in self.findings if each.until_ms is None])} findings"]
-        if not self.findings:
-            verdicts = ["no drift found"]
+        verdicts = [self._verdict()]
         if there.note:
             verdicts.append(f"note: {there.note}")
         tables = [self.findings_table()] if self.findings else []
         tables.append(self.values_table())
         heading = f"{self.stream}: {between(there.now_from_ms, there.now_to_ms)}, against {self._reference()}"
         return Words(f"Drift of {self.stream}", heading, verdicts, tables, list(self._remarks()))
+
+    def _verdict(self) -> str:
+        found = len([each for each in self.findings if each.until_ms is None])
+        if not self.findings:
+            return "no drift found"
+        if not found:
+            return f"no drift now; {len(self.findings)} findings have ended"
+        return "1 finding" if found == 1 else f"{found} findings"
 
     def _reference(self) -> str:
         there = self.collected
@@ -167,12 +173,13 @@ def _number(value: float) -> str:
 
 
 def utc(milliseconds: int) -> str:
-    """Return a time as text, in UTC.
+    """Return a time as text, in UTC, with its seconds if it has some.
 
-    >>> utc(0)
-    '1970-01-01 00:00'
+    >>> utc(0), utc(90_000)
+    ('1970-01-01 00:00', '1970-01-01 00:01:30')
     """
-    return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M}"
+    seconds = ":%S" if milliseconds % 60_000 >= 1000 else ""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime(f"%Y-%m-%d %H:%M{seconds}")
 
 
 def between(since_ms: int, until_ms: int) -> str:
