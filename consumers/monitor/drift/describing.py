@@ -24,6 +24,7 @@ from consumers.monitor.drift.rows import Names, Row
 from schemas.profiles import DAY_MS, HOUR_MS
 
 _SHARES: Final = (MISSING, ERRORS, TYPES)
+_MINUTE_MS: Final = 60_000
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,9 @@ def period(row: Row) -> str:
     'hour from 2026-01-01 00:00 UTC'
     """
     kind = {HOUR_MS: "hour", DAY_MS: "day"}.get(row.span, "window")
-    return f"{kind} from {dt.datetime.fromtimestamp(row.start / 1000, dt.UTC):%Y-%m-%d %H:%M} UTC"
+    seconds = ":%S" if row.span < _MINUTE_MS else ""
+    begin = dt.datetime.fromtimestamp(row.start / 1000, dt.UTC).strftime(f"%Y-%m-%d %H:%M{seconds}")
+    return f"{kind} from {begin} UTC"
 
 
 def subject_of(names: Names, check: str, place: int) -> str:
