@@ -169,7 +169,7 @@ TABLE: tuple[Role, ...] = (
         follows=("features", WHOLE, "labels", "examples", "models", "decisions", "alerts", "dead-letters"),
         # Acknowledgements and silences of alerts, beside decisions about models.
         writes=("models", "decisions", "alerts"),
-        sees=(PREDICTOR, INTAKE, JOINER, LEARNER),
+        sees=(PREDICTOR, INTAKE, JOINER, LEARNER, MONITOR),
         on_demand=True,
         commits=False,
         done="decided",

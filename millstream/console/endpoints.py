@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, Final, Literal, TypeVar, get_args
 
 import msgspec
@@ -140,8 +139,11 @@ class Endpoints:
             _no_query(call)
             wanted = _read_alert_wanted(call.request.body, decision)
             by = call.request.caller.name or _NAMELESS
-            for_ms = None if wanted.for_ is None else milliseconds(wanted.for_)
-            work = partial(self._desk.decide_alert, decision, wanted.alert, by, wanted.why, for_ms)
+
+            def work() -> Any:
+                for_ms = None if wanted.for_ is None else milliseconds(wanted.for_)
+                return self._desk.decide_alert(decision, wanted.alert, by, wanted.why, for_ms)
+
             return await _answer(self._deciding, work)
 
         return handle

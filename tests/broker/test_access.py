@@ -209,7 +209,7 @@ def test_a_console_needs_no_more_than_its_rights(kafka: SecureKafka, tmp_path: P
     settings = Settings(tmp_path, kafka.scram, kafka=kafka.by_password("console"))
     desk = Desk(Typed("phishing", "phishing"), load_stream("phishing"), settings, "own", print)
     assert desk.status()["stages"].keys() == {"predictor", "joiner", "learner"}
-    assert (desk.models(), desk.page("alerts", 5, None).keys()) == ([], {"alerts", "before"})
+    assert (desk.models(), desk.page("alerts", 5, None).keys()) == ([], {"alerts", "before", "open"})
     assert desk.page("dead-letters", 5, 0) == {"dead_letters": [], "before": None}
     with pytest.raises(NoSuchEvent):
         desk.event("nobody")

@@ -37,7 +37,7 @@ def test_what_is_created_is_as_it_must_be_and_a_second_time_changes_nothing(clus
     second = admin.create(cluster, names, **_WAIT)
     assert second.created == second.altered == second.findings == ()
     assert second.topics == first.topics
-    assert [topic.partitions for topic in second.topics] == [3, 3, 3, 1, 1, 1, 1, 1, 1]
+    assert [topic.partitions for topic in second.topics] == [3, 3, 3, 1, 1, 1, 1, 1, 1, 1]
 
 
 def test_brokers_that_are_fenced_for_a_moment_are_waited_for(bootstrap: str, names: Names) -> None:

@@ -50,6 +50,7 @@ def at_rest(status: dict[str, Any]) -> dict[str, Any]:
         assert status.pop(name) > 0
     assert status["model"].pop("age_ms") > 0
     assert status["http"].pop("since_ms") >= 0
+    assert all(each.pop("cpu_seconds") >= 0 and each.pop("memory_bytes") > 0 for each in status["usage"].values())
     for stage in status["stages"].values():
         assert stage.pop("per_second") >= 0
         assert stage.pop("lag") >= 0  # the joiner's ticks come and go

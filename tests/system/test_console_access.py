@@ -32,6 +32,9 @@ SCOPES = {
     "POST /v1/adopt": "admin",
     "POST /v1/pause": "admin",
     "POST /v1/resume": "admin",
+    "POST /v1/ack": "admin",
+    "POST /v1/silence": "admin",
+    "POST /v1/unsilence": "admin",
     "GET /livez": None,
     "HEAD /livez": None,
     "GET /readyz": None,
@@ -57,7 +60,14 @@ class Guarded:
     def status(self, endpoint: str, token: str | None) -> int:
         method, path = endpoint.split()
         given = {} if token is None else {"authorization": f"Bearer {token}"}
-        further = {"/v1/pin": {"version": "1/0"}, "/v1/adopt": {"version": "1/0"}, "/v1/promote": {"model": "main"}}
+        further = {
+            "/v1/pin": {"version": "1/0"},
+            "/v1/adopt": {"version": "1/0"},
+            "/v1/promote": {"model": "main"},
+            "/v1/ack": {"alert": "monitor.drift"},
+            "/v1/silence": {"alert": "monitor.drift", "for": "1m"},
+            "/v1/unsilence": {"alert": "monitor.drift"},
+        }
         body = {"why": "who may?", **further.get(path, {})}
         client = self._console.client
         response = client.request(method, path, headers=given, json=body if method == "POST" else None)
