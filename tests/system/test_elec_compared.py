@@ -288,8 +288,9 @@ def test_all_of_elec2_is_compared_once_and_as_computed_from_the_topics(
     assert insist(rig.stream, models=len(MODELS)) == len(data)
     report = compare("--by", "delay")
     insist_on_values(report, paired)
+    # How many classes of delay there are depends on how fast this machine is.
     parts = by_delay(paired)
-    assert len(parts) > 1
+    assert sum(map(len, parts.values())) == len(paired)
     insist_on_parts(report, parts)
     parts = by_slice(paired)
     assert len(parts) == 4
