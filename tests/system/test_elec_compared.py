@@ -42,6 +42,7 @@ from schemas.comparisons import Comparison
 from schemas.events import Label
 from schemas.topics import partition_of
 
+_WHOLE_S = 600.0  # the shadow role and the judge answer 45,312 events, on two cores that others use as well
 MODELS: Final = ("main", "tree", "line")
 DAY: Final = 48  # events: one each half hour
 TOGETHER: Final = 4 * DAY  # events that are sent before the next labels
@@ -171,7 +172,7 @@ def compared(rig: Rig, data: Sequence[Row], *, hold: bool) -> list[Event]:
         Feed(rig, producer, hold).send(data)
     labelled = [row for row in data if not is_unlabelled(row)]
     due = len(labelled) + sum(map(is_corrected, labelled))
-    rig.until(lambda: rig.counted["comparisons"] >= due, f"{due} comparisons")
+    rig.until(lambda: rig.counted["comparisons"] >= due, f"{due} comparisons", _WHOLE_S)
     found = comparisons(rig.stream)
     insist_on_each_once(rig, found, labelled)
     return asked_all(rig, found)
