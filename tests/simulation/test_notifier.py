@@ -1,107 +1,25 @@
-"""Delivery of alerts: in order, at least once with the same id, each target at its own place, silences and acks."""
+"""Delivery of alerts: in order, at least once with the same id, each target at its own place."""
 
 from __future__ import annotations
 
 import itertools
 import json
-import time
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import pytest
-from receiver import Receiver, Request, answering, receiving
+from receiver import answering, receiving
 from simulation.log import Crash, MemoryLog, SimulatedLoop
+from simulation.notifier_world import NAMES, TOPIC, World, ids, target, told
 
 from consumers.notifier import courier
 from consumers.notifier.notifier import Notifier, NotifierSettings
-from consumers.notifier.offset_metadata import NotifierMetadata
 from consumers.notifier.target import Target
-from runtime.kafka_client.records import Output, Partition
-from schemas.alerts import Alert, AlertNote, read_alert
-from schemas.topics import Names
-
-NAMES = Names("s", notifies=True)
-TOPIC = NAMES.topic("alerts")
-PLACE = Partition(TOPIC, 0)
-MINUTE, HOUR = 60_000, 3_600_000
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for a failed target a hundredth of the time."""
     monkeypatch.setattr(courier, "_FIRST_WAIT_S", 0.01)
-
-
-class World:
-    """The alerts topic, and the notifier that works on it."""
-
-    def __init__(self, *targets: Target) -> None:
-        self.log = MemoryLog({TOPIC: 1})
-        self.targets = targets
-        self.said: list[str] = []
-        self.notifier, self.loop = self._start()
-
-    def _start(self) -> tuple[Notifier, SimulatedLoop]:
-        notifier = Notifier(NotifierSettings(NAMES, self.targets), lambda: self.log.now, self.said.append)
-        return notifier, SimulatedLoop(self.log, NAMES.group("notifier"), notifier)
-
-    def restart(self, *targets: Target) -> None:
-        """Kill the process, and start another."""
-        self.notifier.close()
-        self.targets = targets or self.targets
-        self.notifier, self.loop = self._start()
-
-    def alert(
-        self, name: str, state: Literal["raised", "cleared"] = "raised", notify: str = "ops", text: str = ""
-    ) -> None:
-        details = {"notify": notify} if notify and state == "raised" else {}
-        alert = Alert(name, "warning", state, text or name, self.log.now, details)
-        self.log.append(Output(TOPIC, 0, name.encode(), alert.encode()))
-
-    def note(self, name: str, decision: Literal["ack", "silence", "unsilence"], minutes: int | None = None) -> None:
-        until = None if minutes is None else self.log.now + minutes * MINUTE
-        note = AlertNote(name, decision, "ann", "because", self.log.now, until)
-        self.log.append(Output(TOPIC, 0, name.encode(), note.encode()))
-
-    def work(self, until: Callable[[], object] = lambda: True) -> None:
-        """Take turns until all is read and this holds."""
-        end = time.monotonic() + 30
-        self.loop.step({TOPIC: 3})
-        while not (self.loop.idle() and until()):
-            assert time.monotonic() < end, self.metadata()
-            self.loop.step({TOPIC: 3})
-            time.sleep(0.005)
-
-    def settle(self) -> None:
-        """Take turns until all that was read is delivered."""
-        self.work(lambda: self.at() == len(self.log.records[PLACE]) and self.waiting() == 0)
-
-    def waiting(self) -> int:
-        return sum(not each.idle for each in self.notifier._couriers.values())
-
-    def metadata(self) -> NotifierMetadata:
-        told = NotifierMetadata.decode(self.log.places[NAMES.group("notifier"), PLACE].metadata)
-        assert isinstance(told, NotifierMetadata)
-        return told
-
-    def at(self) -> int:
-        return self.log.places[NAMES.group("notifier"), PLACE].offset
-
-    def raised(self) -> list[tuple[str, str]]:
-        found = [read_alert(each.value or b"") for each in self.log.read(TOPIC) if (each.key or b"").startswith(b"not")]
-        return [(each.name, each.state) for each in found]
-
-
-def target(receiver: Receiver, name: str = "ops", **more: Any) -> Target:
-    return Target(name, more.pop("kind", "webhook"), receiver.url, **more)
-
-
-def told(requests: Sequence[Request]) -> list[tuple[str, str]]:
-    return [(each.json["data"]["name"], each.json["data"]["state"]) for each in requests]
-
-
-def ids(requests: Sequence[Request]) -> list[str]:
-    return [each.headers["webhook-id"] for each in requests]
 
 
 def test_alerts_go_in_order_to_the_targets_that_their_rules_name() -> None:
@@ -264,90 +182,6 @@ def test_a_target_without_its_secret_is_an_alert_for_the_others() -> None:
         world.notifier.close()
     message = fine.requests[1].json["data"]["message"]
     assert message.startswith(f"alerts do not reach ops: {problem}; it is tried again")
-
-
-# --- silence and ack ----------------------------------------------------------------------------------------
-
-
-def test_a_silenced_alert_is_delivered_when_the_silence_ends_if_it_is_still_raised() -> None:
-    with receiving() as ops:
-        world = World(target(ops))
-        world.work()
-        for name in ("monitor.a", "monitor.b"):
-            world.note(name, "silence", minutes=120)
-            world.alert(name)
-        world.alert("monitor.a", "cleared")
-        world.alert("monitor.c")
-        world.settle()
-        assert told(ops.requests) == [("monitor.c", "raised")]
-        world.restart()
-        world.log.now += 119 * MINUTE
-        world.settle()
-        assert len(ops.requests) == 1
-        world.log.now += 2 * MINUTE
-        world.settle()
-        world.work(lambda: len(ops.requests) == 2 and not world.metadata().withheld)
-        world.restart()
-        world.alert("monitor.b", "cleared")
-        world.settle()
-        world.notifier.close()
-    assert told(ops.requests) == [("monitor.c", "raised"), ("monitor.b", "raised"), ("monitor.b", "cleared")]
-
-
-def test_a_kill_while_a_withheld_alert_is_on_its_way_loses_neither_it_nor_its_end() -> None:
-    with receiving() as ops:
-        world = World(target(ops))
-        world.work()
-        world.note("monitor.a", "silence", minutes=1)
-        world.alert("monitor.a")
-        world.settle()
-        world.log.now += 2 * MINUTE
-        world.loop._crash = lambda place: place == "before the commit" and bool(ops.wait(1))
-        with pytest.raises(Crash):
-            world.work()
-        world.restart()
-        world.alert("monitor.a", "cleared")
-        world.settle()
-        world.notifier.close()
-    assert [name for name, _ in itertools.groupby(told(ops.requests))] == [
-        ("monitor.a", "raised"),
-        ("monitor.a", "cleared"),
-    ]
-    assert len({*ids(ops.requests)}) == 2
-
-
-def test_the_end_of_a_silence_by_hand_delivers_at_once_and_a_clear_is_told_to_who_knew() -> None:
-    with receiving() as ops:
-        world = World(target(ops))
-        world.work()
-        world.alert("monitor.a")
-        world.note("monitor.a", "silence", minutes=60)
-        world.note("monitor.b", "silence", minutes=60)
-        world.alert("monitor.b")
-        world.alert("monitor.a", text="more findings")
-        world.note("monitor.b", "unsilence")
-        world.alert("monitor.a", "cleared")
-        world.settle()
-        ops.wait(3)
-        world.notifier.close()
-    assert sorted(told(ops.requests)) == [("monitor.a", "cleared"), ("monitor.a", "raised"), ("monitor.b", "raised")]
-
-
-def test_of_an_acknowledged_alert_only_its_end_is_told() -> None:
-    with receiving() as ops:
-        world = World(target(ops))
-        world.work()
-        world.note("monitor.a", "ack")  # of nothing: it has no effect
-        world.alert("monitor.a")
-        world.alert("monitor.a", text="more")
-        world.note("monitor.a", "ack")
-        world.alert("monitor.a", text="still more")
-        world.alert("monitor.a", "cleared")
-        world.alert("monitor.a", text="again")
-        world.settle()
-        world.notifier.close()
-    texts = [each.json["data"]["message"] for each in ops.requests]
-    assert texts == ["monitor.a", "more", "monitor.a", "again"]
 
 
 # --- Alertmanager -------------------------------------------------------------------------------------------
