@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from receiver import receiving
+from receiver import answering, receiving
 from simulation.log import Crash
-from simulation.notifier_world import MINUTE, World, ids, target, told
+from simulation.notifier_world import MINUTE, TOPIC, World, ids, target, told
 
 from consumers.notifier import courier
 
@@ -97,3 +97,79 @@ def test_of_an_acknowledged_alert_only_its_end_is_told() -> None:
         world.notifier.close()
     texts = [each.json["data"]["message"] for each in ops.requests]
     assert texts == ["monitor.a", "more", "monitor.a", "again"]
+
+
+def test_what_is_held_back_beyond_the_place_of_a_dead_target_outlives_a_silence_that_ends_in_a_stop() -> None:
+    with receiving(answering(500)) as dead, receiving() as ops:
+        world = World(target(ops), target(dead, "dead"))
+        world.work()
+        world.alert("monitor.x", notify="dead")
+        world.note("monitor.a", "silence", minutes=60)
+        world.alert("monitor.a")
+        world.work(lambda: world.metadata().withheld == {"monitor.a": 2} and dead.requests)
+        world.restart()  # it reads them again, and stops before that is all
+        assert world.metadata().withheld == {"monitor.a": 2}
+        assert world.at() == 0
+        world.log.now += 61 * MINUTE
+        world.restart()
+        world.work(lambda: ops.requests)
+        world.work(lambda: not world.metadata().withheld)
+        world.restart()
+        world.work()
+        world.alert("monitor.b")
+        world.work(lambda: len(ops.requests) == 2)
+        world.notifier.close()
+    assert told(ops.requests) == [("monitor.a", "raised"), ("monitor.b", "raised")]
+
+
+def test_the_newest_finding_of_it_is_delivered_also_after_two_stops() -> None:
+    with receiving(answering(500)) as dead, receiving() as ops:
+        world = World(target(ops), target(dead, "dead"))
+        world.work()
+        world.alert("monitor.x", notify="dead")
+        world.note("monitor.a", "silence", minutes=60)
+        world.alert("monitor.a")
+        world.alert("monitor.a", text="more")
+        world.work(lambda: world.metadata().withheld == {"monitor.a": 3} and dead.requests)
+        world.restart()
+        world.loop.step({TOPIC: 3})
+        assert world.metadata().withheld == {"monitor.a": 3}, "its record is not read again yet"
+        world.log.now += 61 * MINUTE
+        world.restart()
+        world.work(lambda: ops.requests)
+        world.notifier.close()
+    assert [each.json["data"]["message"] for each in ops.requests] == ["more"]
+
+
+def test_what_is_held_back_and_has_cleared_is_not_told_after_a_stop() -> None:
+    with receiving(answering(500)) as dead, receiving() as ops:
+        world = World(target(ops), target(dead, "dead"))
+        world.work()
+        world.alert("monitor.x", notify="dead")
+        world.note("monitor.a", "silence", minutes=60)
+        world.alert("monitor.a")
+        world.work(lambda: world.metadata().withheld == {"monitor.a": 2} and dead.requests)
+        world.notifier.close()
+        world.alert("monitor.a", "cleared")
+        world.alert("monitor.b")
+        world.log.now += 61 * MINUTE
+        world.restart()
+        # Read three at a time, it is released before its end is read; all at once, it is not.
+        world.loop.step({TOPIC: 5})
+        world.work(lambda: ops.requests)
+        world.notifier.close()
+    assert told(ops.requests) == [("monitor.b", "raised")]
+
+
+def test_changes_of_what_was_delivered_before_its_silence_are_not_delivered() -> None:
+    with receiving() as ops:
+        world = World(target(ops))
+        world.work()
+        world.alert("monitor.a")
+        world.note("monitor.a", "silence", minutes=60)
+        world.alert("monitor.a", text="more")
+        world.settle()
+        world.log.now += 61 * MINUTE
+        world.settle()
+        world.notifier.close()
+    assert [each.json["data"]["message"] for each in ops.requests] == ["monitor.a"]
