@@ -139,7 +139,7 @@ class Notifier:
         """Hold back what the process before did, as far as it is still raised and is not read again."""
         for name, offset in self._held_before.items():
             raised = self._states.raised.get(name)
-            if raised is not None and raised.offset == offset:
+            if raised is not None and raised.offset == offset and name not in self._states.acks:
                 self._withheld[name] = raised
         # What was on its way may have arrived: before anything that comes now, it is delivered again.
         self._release()
@@ -155,6 +155,8 @@ class Notifier:
             self._states.take(record.offset, read)
             if isinstance(read, Alert):
                 self._deliver(record, read, before, acknowledged=acknowledged)
+            elif read.decision == "ack":
+                self._withheld.pop(read.name, None)  # somebody knows: it is told of again when it clears
         self._release()
         return []
 

@@ -161,6 +161,27 @@ def test_what_is_held_back_and_has_cleared_is_not_told_after_a_stop() -> None:
     assert told(ops.requests) == [("monitor.b", "raised")]
 
 
+@pytest.mark.parametrize("stops", [False, True])
+def test_what_is_acknowledged_in_its_silence_is_told_of_again_only_when_it_clears(stops: bool) -> None:
+    with receiving() as ops:
+        world = World(target(ops))
+        world.work()
+        world.note("monitor.a", "silence", minutes=60)
+        world.alert("monitor.a")
+        world.settle()
+        world.note("monitor.a", "ack")
+        world.settle()
+        if stops:
+            world.restart()
+        world.log.now += 61 * MINUTE
+        world.settle()
+        world.alert("monitor.b")
+        world.alert("monitor.a", "cleared")
+        world.settle()
+        world.notifier.close()
+    assert told(ops.requests) == [("monitor.b", "raised"), ("monitor.a", "cleared")]
+
+
 def test_changes_of_what_was_delivered_before_its_silence_are_not_delivered() -> None:
     with receiving() as ops:
         world = World(target(ops))
