@@ -102,6 +102,41 @@ def test_a_receiver_that_is_not_there_is_a_failure() -> None:
     assert failure("http://nobody.invalid/hook") == "its name does not resolve to an address"
 
 
+@pytest.mark.parametrize("then", ["hangs", "refuses"])
+def test_each_address_of_a_name_gets_its_share_of_the_time(monkeypatch: pytest.MonkeyPatch, then: str) -> None:
+    with receiving() as receiver, socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        before = [socket.socket() for _ in range(4)]  # once its queue is full, it answers no further attempt
+        for each in before:
+            each.setblocking(False)
+            each.connect_ex(full.getsockname())
+        silent, good = full.getsockname(), ("127.0.0.1", receiver.port)
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [_address(silent), _address(good)])
+        post("http://two.example/hook", HEADERS, BODY, 2.0)
+        assert [each.path for each in receiver.wait(1)] == ["/hook"]
+        last = silent if then == "hangs" else ("127.0.0.1", 1)
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [_address(silent), _address(last)])
+        assert failure("http://two.example/hook") == (
+            "no answer within 0.5 s" if then == "hangs" else "it refuses the connection"
+        )
+        for each in before:
+            each.close()
+
+
+def test_the_connected_address_gets_all_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(connection: socket.socket) -> None:
+        time.sleep(0.5)
+        answering(204)(connection)
+
+    with receiving(slow) as receiver:
+        found = [_address(("127.0.0.1", receiver.port))] * 40
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        post("http://many.example/hook", HEADERS, BODY, 10.0)
+
+
+def _address(address: tuple[str, int]) -> Any:
+    return socket.AF_INET, socket.SOCK_STREAM, 0, "", address
+
+
 def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     with receiving() as proxy, receiving() as receiver:
         monkeypatch.setenv("http_proxy", f"http://localhost:{proxy.port}")
