@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from consumers.notifier import messages
@@ -104,6 +104,7 @@ class Courier:
         self._queue: deque[Item] = deque()
         self._state = CourierState(failing_since=failing_since)
         self._refusals = 0
+        self._tried_since = 0  # first failure (ms) of the item that is tried
         self._ended = False
         self._thread = threading.Thread(target=self._work, name=f"notify-{target.name}", daemon=True)
         self._thread.start()
@@ -185,9 +186,12 @@ class Courier:
             now_ms, before = time.time_ns() // 1_000_000, self._state
             since = before.failing_since or now_ms
             self._refusals += error.refused
+            self._tried_since = self._tried_since or now_ms
             self._state = CourierState(before.failed + 1, since, str(error), before.delivered, before.lost)
             again = not item.kept
-            if again or self._refusals >= _MOST_REFUSALS or now_ms - since >= GIVEN_UP_AFTER_MS:
+            # Its own age counts, over restarts; any client can write a time that is to come.
+            began = max(since, min(item.alerts[0].alert.at, self._tried_since))
+            if again or self._refusals >= _MOST_REFUSALS or now_ms - began >= GIVEN_UP_AFTER_MS:
                 self._refusals = 0
                 if not again:
                     self._lost()
@@ -197,11 +201,11 @@ class Courier:
     def _remove(self, item: Item) -> None:
         if self._queue and self._queue[0] is item:
             self._queue.popleft()
+            self._tried_since = 0
         item.done()
 
     def _lost(self) -> None:
-        before = self._state
-        self._state = CourierState(before.failed, before.failing_since, before.why, before.delivered, before.lost + 1)
+        self._state = replace(self._state, lost=self._state.lost + 1)
 
     def _pause(self, seconds: float) -> None:
         with self._lock:

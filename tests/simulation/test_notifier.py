@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from typing import Any
 
 import pytest
@@ -12,8 +13,11 @@ from simulation.log import Crash, MemoryLog, SimulatedLoop
 from simulation.notifier_world import NAMES, TOPIC, World, ids, target, told
 
 from consumers.notifier import courier
+from consumers.notifier.courier import Courier
 from consumers.notifier.notifier import Notifier, NotifierSettings
 from consumers.notifier.target import Target
+
+DAY_MS = 86_400_000
 
 
 @pytest.fixture(autouse=True)
@@ -152,6 +156,23 @@ def test_what_fails_for_three_days_is_given_up_also_over_restarts(monkeypatch: p
         world.work(lambda: world.metadata().targets["ops"].lost == 1)
         world.notifier.close()
     assert world.at() >= 1
+
+
+@pytest.mark.parametrize(("age_ms", "lost"), [(0, 0), (-DAY_MS * 400, 0), (2 * DAY_MS, 0), (4 * DAY_MS, 1)])
+def test_an_alert_of_a_target_that_has_failed_for_long_has_its_own_three_days(age_ms: int, lost: int) -> None:
+    with receiving(answering(500)) as ops:
+        world = World(target(ops))
+        world.notifier._make = lambda each, stream, _: Courier(each, stream, now_ms() - 5 * DAY_MS)
+        world.loop.settle()
+        world.log.now = now_ms() - age_ms
+        world.alert("monitor.a")
+        world.work(lambda: len(ops.requests) >= 3 or world.metadata().targets["ops"].lost)
+        assert world.metadata().targets["ops"].lost == lost
+        world.notifier.close()
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def test_a_function_that_fails_loses_its_alert_only() -> None:
