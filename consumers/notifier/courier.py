@@ -151,8 +151,8 @@ class Courier:
                 self._attempt(item)
             except Undelivered as error:
                 wait = self._failed(item, error)
-            except Exception as error:  # noqa: BLE001 - the user's function made the body
-                wait = self._failed(item, Undelivered(f"body= raises {type(error).__name__}", refused=True))
+            except Exception as error:  # noqa: BLE001 - the user's function may have made the body
+                wait = self._failed(item, Undelivered(messages.not_made(self.target, error), refused=True))
             else:
                 _delivered()
                 self._succeeded(item)
@@ -168,10 +168,7 @@ class Courier:
         target, now_ms = self.target, time.time_ns() // 1_000_000
         if target.problem is not None:
             raise Undelivered(target.problem)
-        if target.kind == "alertmanager":
-            message = messages.alertmanager(target, self._stream, item.alerts, now_ms)
-        else:
-            message = messages.webhook(target, self._stream, item.alerts[0], item.id, now_ms // 1000)
+        message = messages.request(target, self._stream, item.alerts, item.id, now_ms)
         self._send(target.url, message.headers, message.body)
 
     def _succeeded(self, item: Item) -> None:
