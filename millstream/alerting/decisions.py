@@ -9,7 +9,7 @@ import difflib
 import re
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from millstream.alerting.open_alerts import read_states
 from millstream.versions.decisions import NotDecided
@@ -19,9 +19,9 @@ from schemas.alerts import AlertNote
 
 if TYPE_CHECKING:
     from runtime.kafka_client.cluster import Cluster
+    from schemas.alerts import AlertDecision
     from schemas.topics import Names
 
-AlertDecision = Literal["ack", "silence", "unsilence"]
 LONGEST_SILENCE_MS: Final = 366 * 86_400_000
 _ACKNOWLEDGED_S: Final = 15.0
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")

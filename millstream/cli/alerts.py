@@ -28,8 +28,7 @@ from millstream.cli.shared_options import (
 from runtime.exits import FAILED, OK
 
 if TYPE_CHECKING:
-    from millstream.alerting.decisions import AlertDecision
-    from schemas.alerts import AlertNote
+    from schemas.alerts import AlertDecision, AlertNote
 
 app = cyclopts.App(name="alerts")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import msgspec
 
-from millstream.alerting.decisions import AlertDecision, decide_alert
+from millstream.alerting.decisions import decide_alert
 from millstream.alerting.open_alerts import open_rows, read_states
 from millstream.reading.decision_history import read_history, served_model
 from millstream.reading.decision_history import row as history_row
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from millstream.config.settings import Settings
     from millstream.stream.load import LoadedStream
     from millstream.version_code.choice import Policy
+    from schemas.alerts import AlertDecision
     from schemas.schema_registry import Registry
     from schemas.topics import Names
 

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, TypeVar, get_args
 import msgspec
 
 from consumers.roles import CONSOLE
-from millstream.alerting.decisions import AlertDecision, InvalidSilence, NoSuchAlert
+from millstream.alerting.decisions import InvalidSilence, NoSuchAlert
 from millstream.console.desk import Decision, Deed, Desk
 from millstream.console.workers import Workers
 from millstream.stream.duration import InvalidDuration, milliseconds
@@ -20,6 +20,7 @@ from millstream.versions.trace_event import NoSuchEvent
 from model_store import InvalidVersion, NotFound, StoreError, VersionRefused
 from runtime.kafka_client.cluster import KafkaAccessDenied, MissingTopic, NoBroker
 from runtime.kafka_client.errors import KafkaError, described
+from schemas.alerts import AlertDecision
 from schemas.json_text import NO_JSON, json_text, why_no_json
 from server.web.guarded_app import Call, Endpoint
 from server.web.messages import HttpError, Response

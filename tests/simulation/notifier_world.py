@@ -13,7 +13,7 @@ from consumers.notifier.notifier import Notifier, NotifierSettings
 from consumers.notifier.offset_metadata import NotifierMetadata
 from consumers.notifier.target import Target
 from runtime.kafka_client.records import Output, Partition
-from schemas.alerts import Alert, AlertNote, read_alert
+from schemas.alerts import Alert, AlertDecision, AlertNote, read_alert
 from schemas.topics import Names
 
 NAMES = Names("s", notifies=True)
@@ -48,7 +48,7 @@ class World:
         alert = Alert(name, "warning", state, text or name, self.log.now, details)
         self.log.append(Output(TOPIC, 0, name.encode(), alert.encode()))
 
-    def note(self, name: str, decision: Literal["ack", "silence", "unsilence"], minutes: int | None = None) -> None:
+    def note(self, name: str, decision: AlertDecision, minutes: int | None = None) -> None:
         until = None if minutes is None else self.log.now + minutes * MINUTE
         note = AlertNote(name, decision, "ann", "because", self.log.now, until)
         self.log.append(Output(TOPIC, 0, name.encode(), note.encode()))
