@@ -1,8 +1,8 @@
 """Notifier role: reads the alerts topic and delivers alerts to the stream's targets.
 
-An alert is delivered to the targets that its rule names, and to those that get everything; nothing is delivered while
-it is silenced, but what is still raised when the silence ends. What an acknowledged alert finds besides is not
-delivered.
+An alert is delivered to the targets that its rule names, and to those that get everything, but not while it is
+silenced. One that is first raised during the silence, and still is when it ends, is delivered then; changes of one that
+was delivered before are not. What an acknowledged alert finds besides is not delivered.
 
 Each target has its own place on the topic, in the metadata of the committed offset, which is that of the target that
 is furthest behind. A place moves once the target has accepted the alert: so each alert is delivered at least once.
@@ -209,7 +209,7 @@ class Notifier:
         return outputs
 
     def _release(self) -> None:
-        """Deliver what a silence held back and is still raised, once the silence has ended."""
+        """Deliver what was first raised during a silence and is still raised, once the silence has ended."""
         for name, (_, waiting) in list(self._releasing.items()):
             if not waiting:
                 del self._releasing[name]

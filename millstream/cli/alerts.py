@@ -110,7 +110,8 @@ def silence(
 ) -> None:
     """Do not deliver an alert for a time. It is still raised and shown, and its rule still acts.
 
-    If it is raised at the end of the silence, it is delivered then.
+    An alert that is first raised during the silence, and still is when it ends, is delivered then; changes of one that
+    was delivered before are not.
 
     Example: millstream alerts silence phishing monitor.drift --for 2h --why "a test of the shop"
     """
@@ -126,7 +127,7 @@ def silence(
 def unsilence(
     stream: StreamName, name: AlertName, /, *, why: Why = "", where: Where = HERE, json: Json = False
 ) -> None:
-    """End the silence of an alert; if it is raised, it is delivered now.
+    """End the silence of an alert; if it was first raised during it, and still is, it is delivered now.
 
     Example: millstream alerts unsilence phishing monitor.drift
     """

@@ -306,7 +306,11 @@ _CONSOLE: Final = (
         "ack", "Acknowledges an `alert` that is raised: it is delivered again only when it clears.", "AlertDecision"
     ),
     _decision("silence", "Does not deliver an `alert` for a time, `for`.", "AlertDecision"),
-    _decision("unsilence", "Ends the silence of an `alert`; if it is raised, it is delivered now.", "AlertDecision"),
+    _decision(
+        "unsilence",
+        "Ends the silence of an `alert`; if it was first raised during it, and still is, it is delivered now.",
+        "AlertDecision",
+    ),
 )
 
 _ITSELF: Final = (
