@@ -97,12 +97,15 @@ class Desk:
     def page(self, kind: Literal["alerts", "dead-letters"], limit: int, before: int | None) -> Row:
         """Return the newest rows of a topic, or those before an offset, and the offset for the page before them.
 
-        With alerts come those that are raised now, as ``open``.
+        With the newest alerts come those that are raised now, as ``open``. The whole topic is read for them, so earlier
+        pages have none.
         """
         cluster = self._settings.cluster()
         rows, earlier = page(cluster, self._names, kind, limit=limit, before=before)
-        found = {kind.replace("-", "_"): rows, "before": earlier}
-        return found | {"open": open_rows(read_states(cluster, self._names))} if kind == "alerts" else found
+        found: Row = {kind.replace("-", "_"): rows, "before": earlier}
+        if kind == "alerts" and before is None:
+            found["open"] = open_rows(read_states(cluster, self._names))
+        return found
 
     def event(self, event_id: str) -> Row:
         """Return the trace of an event. Raises NoSuchEvent."""

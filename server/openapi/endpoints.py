@@ -285,7 +285,11 @@ _CONSOLE: Final = (
     ),
     _console("/v1/decisions", "read", "All decisions, newest first, as `millstream models history`."),
     _console(
-        "/v1/alerts", "read", "The newest alerts, in their order, and those that are raised now.", _LIMIT, _BEFORE
+        "/v1/alerts",
+        "read",
+        "The newest alerts, in their order, and, without `before`, those that are raised now, as `open`.",
+        _LIMIT,
+        _BEFORE,
     ),
     _console("/v1/events/{id}", "data", "What became of an event, as `millstream trace`.", _ID),
     _console(
