@@ -92,6 +92,12 @@ class Monitor:
         outputs = [self.rules.judged(judgement, self, kind) for kind in (PREDICTIONS, EXAMPLES, METRICS)]
         return self._keep([output for each in outputs for output in each])
 
+    def judge_kind(self, kind: str, minutes: float, findings: Sequence[Finding] = ()) -> list[Alert]:
+        """Judge the bucket of one kind that ends at these minutes."""
+        at = T0 + round(minutes * MINUTE)
+        self.now = max(self.now, at)
+        return self._keep(self.rules.judged(Judgement(at, findings), self, kind))
+
     def tick(self, minutes: float) -> list[Alert]:
         self.now = T0 + round(minutes * MINUTE)
         return self._keep(self.rules.tick(self.now, self))
@@ -209,6 +215,15 @@ def test_drift_of_a_feature_is_of_that_feature_and_its_pairs() -> None:
     assert len(monitor.judge(20, [Finding("mean", "feature:amount")])) == 1
 
 
+def test_drift_must_hold_in_the_newest_time_of_all_kinds() -> None:
+    monitor = Monitor(Rule("drift", hold="10m"))
+    assert monitor.judge(5) == monitor.judge_kind(PREDICTIONS, 60) == []
+    assert monitor.judge_kind(EXAMPLES, 10, findings(1)) == []  # they are 50 minutes behind
+    assert monitor.judge_kind(PREDICTIONS, 65, findings(1)) == []
+    assert monitor.judge_kind(EXAMPLES, 15, findings(1)) == []
+    assert states(monitor.judge_kind(PREDICTIONS, 70, findings(1))) == [("monitor.drift", "raised")]
+
+
 def test_after_a_start_nothing_is_raised_or_done_twice() -> None:
     monitor = Monitor(Rule("f1 < 0.7", least=1, hold="5m", do=[Pause()]), Rule("drift"))
     assert monitor.judge(5, findings(1), f1=(0.6, 9))[0].name == "monitor.drift"
@@ -244,7 +259,7 @@ def test_a_broken_memory_is_none() -> None:
     monitor = Monitor(LOW)
     for text in ("", "{", '{"rules": 7}', "[]"):
         monitor.rules.restore(text)
-        assert monitor.rules.remembered() == '{"rules":{},"done":{},"judged":{}}'
+        assert monitor.rules.remembered() == '{"rules":{},"done":{},"judged":{},"began":0}'
 
 
 # --- actions ------------------------------------------------------------------------------------------------
@@ -406,6 +421,16 @@ def test_a_window_that_is_judged_late_alerts_and_does_nothing() -> None:
     assert monitor.judge(0, f1=(0.9, 9)) == []
     monitor.now = T0 + 3 * HOUR
     assert trouble(monitor, 5).details["action.pause"] == "not done: the window was judged 3 h late"
+    assert monitor.decided() == []
+
+
+def test_drift_in_labels_that_are_judged_late_does_nothing_though_the_predictions_are_in_time() -> None:
+    monitor = Monitor(Rule("drift", do=[Pause()]))
+    for minutes in (60, 300):
+        assert monitor.judge_kind(PREDICTIONS, minutes) == []
+    assert monitor.judge_kind(EXAMPLES, 59, findings(1)) == []  # from before the first that was judged in time
+    [alert] = monitor.judge_kind(EXAMPLES, 60, findings(1))
+    assert alert.details["action.pause"] == "not done: the window was judged 4 h late"
     assert monitor.decided() == []
 
 

@@ -54,7 +54,7 @@ class _Seen(NamedTuple):
     Attributes
     ----------
     at
-        The rule's time: the end of the bucket, or the clock.
+        The rule's time: the end of the bucket, of drift that of the newest bucket of all kinds, or the clock.
     holds, ended
         Whether `when` holds, and whether what clears the alert does.
     bad_since
@@ -133,17 +133,22 @@ class Rules:
     def judged(self, judgement: Judged, history: History, kind: str) -> list[Output]:
         """Evaluate the rules about one kind of windows, of which a bucket was judged; return alerts and actions.
 
-        Each kind has buckets of its own: when that of the examples is judged, the predictions may not be there yet.
+        Each kind has buckets of its own: when one of the examples is judged, the predictions may be hours ahead, or not
+        there yet.
         """
-        end, before = judgement.at_ms, self._state.judged.get(kind, 0)
+        end, state = judgement.at_ms, self._state
         self._judged_at = self._clock()
-        if not end or end // 1000 < before or (not self._state.judged and self._late(end) is not None):
-            return []  # a new monitor reads the past for its reference, and raises no alert about it
-        self._state.judged[kind] = end // 1000
+        if not end or end // 1000 < max(state.began, state.judged.get(kind, 0)):
+            return []
+        if not state.began:
+            if self._late(end) is not None:
+                return []  # a new monitor reads the past for its reference, and raises no alert about it
+            state.began = end // 1000
+        state.judged[kind] = end // 1000
         outputs: list[Output] = []
         for rule in self._settings.rules:
             if rule.when.metric == DRIFT:
-                outputs += self._step(rule, self._drift(rule.when, judgement, end))
+                outputs += self._step(rule, self._drift(rule.when, judgement))
             elif rule.when.metric not in _BY_CLOCK and rule.when.kind == kind:
                 windows = history.windows(end - rule.over_ms, end)
                 found = measure(rule.when, windows, rule.over_ms, self._served)
@@ -187,11 +192,13 @@ class Rules:
         ended = not holds if rule.clear is None else rule.clear.holds(found.value)
         return _Seen(at, holds, ended, at - rule.over_ms, found, late=self._late(at))
 
-    def _drift(self, when: Condition, judgement: Judged, at: int) -> _Seen:
+    def _drift(self, when: Condition, judgement: Judged) -> _Seen:
+        # Findings are of all kinds, so their time is that of the newest; a kind that is behind would turn it back.
+        at = max(judgement.at_ms, 1000 * max(self._state.judged.values()))
         of = [each for each in judgement.findings if not when.of or _is_about(each.subject, when.of)]
         findings = sorted(of, key=lambda each: (each.since_ms, each.check, each.subject))
         since = min((each.since_ms for each in findings), default=at)
-        return _Seen(at, bool(findings), not findings, since, None, findings, self._late(at))
+        return _Seen(at, bool(findings), not findings, since, None, findings, self._late(judgement.at_ms))
 
     def _late(self, at: int) -> str | None:
         behind = self._clock() - at
