@@ -18,13 +18,13 @@ from consumers.monitor.rules.actions import Actions, Cause, VersionsBefore
 from consumers.monitor.rules.condition import DRIFT, EVENTS_PER_SECOND, MODEL_AGE, Condition
 from consumers.monitor.rules.decisions import InForce
 from consumers.monitor.rules.judgement_protocol import Found, History, Judged, ServedValues
-from consumers.monitor.rules.rule import HOUR_MS, ROLE_PREFIX, AlertRule
+from consumers.monitor.rules.rule import ROLE_PREFIX, AlertRule
 from consumers.monitor.rules.state import RulesState, RuleState, short
 from consumers.monitor.rules.values import Measured, measure
 from consumers.monitor.windows import PREDICTIONS
 from runtime.kafka_client.records import Output
 from schemas.alerts import Alert
-from schemas.profiles import FEATURE
+from schemas.profiles import FEATURE, HOUR_MS
 from schemas.topics import Names
 
 MOST_FINDINGS: Final = 20

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from consumers.loop.offset_metadata import decodable
-from consumers.monitor.rules.rule import DAY_MS, HOUR_MS
+from schemas.profiles import DAY_MS, HOUR_MS
 
 _HOUR_S = HOUR_MS // 1000
 _DAY_S = DAY_MS // 1000
