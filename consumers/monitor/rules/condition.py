@@ -122,10 +122,10 @@ class Condition:
     def __str__(self) -> str:
         return f"{self.subject} {self.sign} {self.said(self.number)}" if self.sign else self.subject
 
-    def ends_below(self, other: Condition) -> bool:
+    def overlaps(self, other: Condition) -> bool:
         """Return whether some values fulfil both this and `other`, of the same metric: then neither can end the other.
 
-        >>> parse("f1 > 0.75").ends_below(parse("f1 < 0.7"))
+        >>> parse("f1 > 0.75").overlaps(parse("f1 < 0.7"))
         False
         """
         if self.falls == other.falls:
