@@ -555,4 +555,4 @@ def test_an_old_model_raises_an_alert() -> None:
     monitor.decisions.follow(monitor.known)
     assert monitor.tick(100) == []
     [alert] = monitor.tick(111)
-    assert alert.message == "model_age is 61 min, over 1 h (model_age > 60 min)"
+    assert alert.message == "model_age is 1.02 h, over 1 h (model_age > 1 h)"

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from consumers.monitor.windows import EXAMPLES, METRICS, PREDICTIONS
+from schemas.duration_text import spoken
 from schemas.target import Task
 
 DRIFT: Final = "drift"
@@ -116,7 +117,7 @@ class Condition:
     def said(self, value: float) -> str:
         """Return a value of the metric as text, with its unit."""
         if self.metric in _TIMES:
-            return _spoken(value * _TIMES[self.metric])
+            return spoken(value * _TIMES[self.metric])
         return f"{value:.4g}"
 
     def __str__(self) -> str:
@@ -199,10 +200,3 @@ def _number(metric: str, text: str, unit: str | None) -> float:
     if metric not in _TIMES:
         raise InvalidCondition(f"{metric} is not a time: write its number without {unit}")
     return number * _UNITS[unit] / _TIMES[metric]
-
-
-def _spoken(milliseconds: float) -> str:
-    for limit, unit, name in ((1000, 1, "ms"), (120_000, 1000, "s"), (7_200_000, 60_000, "min")):
-        if milliseconds < limit:
-            return f"{milliseconds / unit:.4g} {name}"
-    return f"{milliseconds / 3_600_000:.4g} h"

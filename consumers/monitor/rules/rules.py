@@ -24,6 +24,7 @@ from consumers.monitor.rules.values import Measured, measure
 from consumers.monitor.windows import PREDICTIONS
 from runtime.kafka_client.records import Output
 from schemas.alerts import Alert
+from schemas.duration_text import spoken
 from schemas.profiles import FEATURE, HOUR_MS
 from schemas.topics import Names
 
@@ -278,7 +279,7 @@ def _described(rule: AlertRule, seen: _Seen) -> tuple[str, dict[str, str]]:
     if seen.measured is not None:
         value, count = rule.when.said(seen.measured.value), seen.measured.count
         details |= {"value": f"{seen.measured.value:.6g}", "count": str(count)}
-        return f"{rule.when.subject} is {value}, over {_span(rule.over_ms)} ({rule.when})", details
+        return f"{rule.when.subject} is {value}, over {spoken(rule.over_ms)} ({rule.when})", details
     texts = [each.text[:_LONGEST_FINDING] for each in seen.findings]
     details |= {f"finding.{number:02}": text for number, text in enumerate(texts[:MOST_FINDINGS], 1)}
     details["findings"] = str(len(texts))
@@ -291,13 +292,6 @@ def _described(rule: AlertRule, seen: _Seen) -> tuple[str, dict[str, str]]:
 def _digest(findings: Iterable[Found]) -> str:
     listed = sorted(f"{each.check} {each.subject}" for each in findings)
     return short("\n".join(listed)) if listed else ""
-
-
-def _span(milliseconds: int) -> str:
-    for unit, name in ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min")):
-        if milliseconds >= unit:
-            return f"{milliseconds / unit:.4g} {name}"
-    return f"{milliseconds / 1000:.4g} s"
 
 
 def _is_about(subject: str, feature: str) -> bool:
