@@ -14,13 +14,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from consumers.monitor.drift.findings import Finding, Judgement
+from consumers.monitor.drift.judge import Judge
 from consumers.monitor.rules.actions import Actions, Cause, VersionsBefore
 from consumers.monitor.rules.condition import DRIFT, EVENTS_PER_SECOND, MODEL_AGE, Condition
 from consumers.monitor.rules.decisions import InForce
-from consumers.monitor.rules.judgement_protocol import Found, History, Judged, ServedValues
 from consumers.monitor.rules.rule import ROLE_PREFIX, AlertRule
 from consumers.monitor.rules.state import RulesState, RuleState, short
-from consumers.monitor.rules.values import Measured, measure
+from consumers.monitor.rules.values import Measured, ServedValues, measure
 from consumers.monitor.windows import PREDICTIONS
 from runtime.kafka_client.records import Output
 from schemas.alerts import Alert
@@ -69,7 +70,7 @@ class _Seen(NamedTuple):
     ended: bool
     bad_since: int
     measured: Measured | None = None
-    findings: Sequence[Found] = ()
+    findings: Sequence[Finding] = ()
     late: str | None = None
 
 
@@ -131,7 +132,7 @@ class Rules:
 
     # --- evaluation --------------------------------------------------------------------------------
 
-    def judged(self, judgement: Judged, history: History, kind: str) -> list[Output]:
+    def judged(self, judgement: Judgement, judge: Judge, kind: str) -> list[Output]:
         """Evaluate the rules about one kind of windows, of which a bucket was judged; return alerts and actions.
 
         Each kind has buckets of its own: when one of the examples is judged, the predictions may be hours ahead, or not
@@ -151,12 +152,12 @@ class Rules:
             if rule.when.metric == DRIFT:
                 outputs += self._step(rule, self._drift(rule.when, judgement))
             elif rule.when.metric not in _BY_CLOCK and rule.when.kind == kind:
-                windows = history.windows(end - rule.over_ms, end)
+                windows = judge.windows(end - rule.over_ms, end)
                 found = measure(rule.when, windows, rule.over_ms, self._served)
                 outputs += self._step(rule, self._compared(rule, found, end))
         return outputs
 
-    def tick(self, now_ms: int, history: History) -> list[Output]:
+    def tick(self, now_ms: int, judge: Judge) -> list[Output]:
         """Evaluate the rules about the rate of events and the age of the model, once for each length of a window."""
         outputs = self._gone()
         if now_ms < self._ticked + self._settings.window_ms or self._is_behind(now_ms):
@@ -164,7 +165,7 @@ class Rules:
         self._ticked = now_ms
         for rule in self._settings.rules:
             if rule.when.metric in _BY_CLOCK:
-                found = self._by_clock(rule, now_ms, history)
+                found = self._by_clock(rule, now_ms, judge)
                 outputs += self._step(rule, self._compared(rule, found, now_ms))
         return outputs
 
@@ -174,16 +175,16 @@ class Rules:
         judged = self._state.judged.get(PREDICTIONS, 0)
         return self._judged_at > now_ms - 2 * window and 1000 * judged < now_ms - 4 * window
 
-    def _by_clock(self, rule: AlertRule, now_ms: int, history: History) -> Measured | None:
+    def _by_clock(self, rule: AlertRule, now_ms: int, judge: Judge) -> Measured | None:
         if rule.when.metric == MODEL_AGE:
             announced = self._decisions().announced_ms
             return None if announced is None else Measured(max(0, now_ms - announced) / 1000, rule.least)
         # The newest windows may be open still: one length until they close, and one until they are here.
         until = now_ms - 2 * self._settings.window_ms
         since = until - rule.over_ms
-        if not history.windows(0, since + 1):
+        if not judge.windows(0, since + 1):
             return None  # the monitor does not know a stretch of this length yet
-        found = measure(rule.when, history.windows(since, until), rule.over_ms, self._served)
+        found = measure(rule.when, judge.windows(since, until), rule.over_ms, self._served)
         return None if found is None else Measured(found.value, max(found.count, rule.least))
 
     def _compared(self, rule: AlertRule, found: Measured | None, at: int) -> _Seen | None:
@@ -193,7 +194,7 @@ class Rules:
         ended = not holds if rule.clear is None else rule.clear.holds(found.value)
         return _Seen(at, holds, ended, at - rule.over_ms, found, late=self._late(at))
 
-    def _drift(self, when: Condition, judgement: Judged) -> _Seen:
+    def _drift(self, when: Condition, judgement: Judgement) -> _Seen:
         # Findings are of all kinds, so their time is that of the newest; a kind that is behind would turn it back.
         at = max(judgement.at_ms, 1000 * max(self._state.judged.values()))
         of = [each for each in judgement.findings if not when.of or _is_about(each.subject, when.of)]
@@ -289,7 +290,7 @@ def _described(rule: AlertRule, seen: _Seen) -> tuple[str, dict[str, str]]:
     return f"drift: {'; '.join(texts[:_IN_MESSAGE])}{more}", details
 
 
-def _digest(findings: Iterable[Found]) -> str:
+def _digest(findings: Iterable[Finding]) -> str:
     listed = sorted(f"{each.check} {each.subject}" for each in findings)
     return short("\n".join(listed)) if listed else ""
 
