@@ -95,7 +95,8 @@ def test_drift_must_hold_in_the_newest_time_of_all_kinds() -> None:
     assert monitor.judge_kind(EXAMPLES, 10, findings(1)) == []  # they are 50 minutes behind
     assert monitor.judge_kind(PREDICTIONS, 65, findings(1)) == []
     assert monitor.judge_kind(EXAMPLES, 15, findings(1)) == []
-    assert states(monitor.judge_kind(PREDICTIONS, 70, findings(1))) == [("monitor.drift", "raised")]
+    [alert] = monitor.judge_kind(PREDICTIONS, 70, findings(1))
+    assert (alert.name, alert.state, alert.details["since_ms"]) == ("monitor.drift", "raised", str(T0))
 
 
 def test_after_a_start_nothing_is_raised_or_done_twice() -> None:

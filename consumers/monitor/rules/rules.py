@@ -223,7 +223,10 @@ class Rules:
             return []
         if state.raised:
             return self._clear(rule, state)
-        return self._raise(rule, state, seen._replace(bad_since=seen.bad_since - (at - state.since) * 1000))
+        # Findings know since when they are; a value is of the windows that were measured last.
+        first_at = state.since * 1000
+        bad_since = min(seen.bad_since, first_at) if seen.findings else seen.bad_since - (at * 1000 - first_at)
+        return self._raise(rule, state, seen._replace(bad_since=bad_since))
 
     def _raise(self, rule: AlertRule, state: RuleState, seen: _Seen) -> list[Output]:
         now = self._clock()
