@@ -132,6 +132,6 @@ def subject_named(given: str, known: Iterable[str]) -> str:
 
 
 def _minutes(rules: DriftRules) -> str:
-    from millstream.stream.duration import spoken
+    from schemas.duration_text import spoken
 
     return spoken(rules.window_ms)

@@ -12,7 +12,7 @@ from millstream.evaluation.intervals import Estimate
 from millstream.evaluation.report import Shown
 from millstream.evaluation.text import Block, Words, intervals, number, shown, tables, verdicts
 from millstream.reading.timestamps import utc
-from millstream.stream.duration import spoken
+from schemas.duration_text import spoken
 
 SERVED: Final = "as served"
 _WINDOW: Final = "window"
