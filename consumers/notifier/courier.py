@@ -67,7 +67,9 @@ class CourierState:
     why
         Reason of the last failure.
     delivered, lost
-        Number of items delivered, and given up.
+        Number of alerts delivered, and given up.
+    accepted, failures
+        Number of attempts that succeeded, and that failed; those that only remind an Alertmanager count.
     """
 
     failed: int = 0
@@ -75,6 +77,8 @@ class CourierState:
     why: str = ""
     delivered: int = 0
     lost: int = 0
+    accepted: int = 0
+    failures: int = 0
 
 
 class Courier:
@@ -174,7 +178,15 @@ class Courier:
     def _succeeded(self, item: Item) -> None:
         with self._lock:
             self._refusals = 0
-            self._state = CourierState(delivered=self._state.delivered + 1, lost=self._state.lost)
+            before = self._state
+            self._state = replace(
+                before,
+                failed=0,
+                failing_since=0,
+                why="",
+                delivered=before.delivered + item.kept,
+                accepted=before.accepted + 1,
+            )
             self._remove(item)
 
     def _failed(self, item: Item, error: Undelivered) -> float:
@@ -184,7 +196,9 @@ class Courier:
             since = before.failing_since or now_ms
             self._refusals += error.refused
             self._tried_since = self._tried_since or now_ms
-            self._state = CourierState(before.failed + 1, since, str(error), before.delivered, before.lost)
+            self._state = replace(
+                before, failed=before.failed + 1, failing_since=since, why=str(error), failures=before.failures + 1
+            )
             again = not item.kept
             # Its own age counts, over restarts; any client can write a time that is to come.
             began = max(since, min(item.alerts[0].alert.at, self._tried_since))

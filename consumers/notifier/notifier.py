@@ -231,7 +231,7 @@ class Notifier:
                 f"`millstream alerts test {self._settings.names.stream} {name}` tries it now"
             )
             return self._alerts.raise_(alert, "warning", text, now_ms, {"target": name})
-        return self._alerts.clear(alert, now_ms) if not state.failed and state.delivered else []
+        return self._alerts.clear(alert, now_ms) if not state.failed and state.accepted else []
 
     def _tell_again(self, name: str, courier: Courier, now_ms: int) -> None:
         """Tell an Alertmanager of all that is raised, before it takes it for resolved."""
@@ -264,7 +264,14 @@ class Notifier:
 
     def _target_note(self, name: str, place: int) -> TargetNote:
         before, state = self._before.get(name, TargetNote(0)), self._couriers[name].state()
-        return TargetNote(place, state.failing_since, before.delivered + state.delivered, before.lost + state.lost)
+        return TargetNote(
+            place,
+            state.failing_since,
+            before.delivered + state.delivered,
+            before.lost + state.lost,
+            before.accepted + state.accepted,
+            before.failed + state.failures,
+        )
 
     def committed(self, places: Mapping[Partition, CommittedOffset]) -> None:
         for place, committed in places.items():

@@ -229,6 +229,8 @@ def test_an_alertmanager_is_told_again_before_it_takes_an_alert_for_resolved() -
         world.notifier.close()
     names = [[each["labels"]["alertname"] for each in request.json] for request in manager.requests]
     assert names == [["monitor.a"]] * (before + 4)
+    counted = world.metadata().targets["ops"]
+    assert (counted.delivered, counted.accepted) == (2, before + 4), "a reminder is no alert"
     ends = [json.loads(each.body)[0]["endsAt"] for each in manager.requests]
     starts = {json.loads(each.body)[0]["startsAt"] for each in manager.requests}
     assert len(starts) == 1
@@ -255,6 +257,23 @@ def test_another_topic_of_the_same_name_is_refused_and_then_begun_at_its_end() -
         world.settle()
         world.notifier.close()
     assert told(ops.requests) == [("monitor.a", "raised"), ("monitor.c", "raised")]
+
+
+def test_alerts_and_attempts_are_counted_by_target_over_restarts() -> None:
+    with receiving() as ops, receiving(answering(400)) as bad:
+        world = World(target(ops), target(bad, "bad"))
+        for name in ("monitor.a", "monitor.b"):
+            world.work()
+            world.alert(name, notify="ops bad")
+            world.settle()
+            world.restart()
+        world.work()
+        counts = {
+            name: (each.delivered, each.lost, each.accepted, each.failed)
+            for name, each in world.metadata().targets.items()
+        }
+        world.notifier.close()
+    assert counts == {"ops": (2, 0, 2, 0), "bad": (0, 2, 0, 10)}
 
 
 def test_the_metadata_of_the_most_targets_and_silences_fits() -> None:
