@@ -185,7 +185,7 @@ def try_(
 def _decide(
     decision: AlertDecision, stream: str, name: str, why: str, where: Where, for_ms: int | None = None
 ) -> AlertNote:
-    from millstream.alerting.decisions import InvalidSilence, check_name, decide_alert
+    from millstream.alerting.decisions import InvalidAlertName, InvalidSilence, check_name, decide_alert
     from millstream.versions.decisions import who
 
     try:
@@ -195,7 +195,7 @@ def _decide(
         names = full_names(stream, settings, cluster)
         with filling_in(stream):
             return decide_alert(cluster, names, decision, name, by=who(), why=why, for_ms=for_ms)
-    except InvalidSilence as error:
+    except (InvalidAlertName, InvalidSilence) as error:
         raise UsageError(str(error)) from error
 
 

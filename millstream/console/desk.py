@@ -167,8 +167,10 @@ class Desk:
 
         Raises
         ------
+        InvalidAlertName
+            If no alert can have this name.
         InvalidSilence
-            If no alert can have this name, or be silenced for so long.
+            If it cannot be silenced for so long.
         NoSuchAlert
             If there is nothing to acknowledge or to end.
         NotDecided, KafkaError, NoBroker

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, TypeVar, get_args
 import msgspec
 
 from consumers.roles import CONSOLE
-from millstream.alerting.decisions import InvalidSilence, NoSuchAlert
+from millstream.alerting.decisions import InvalidAlertName, InvalidSilence, NoSuchAlert
 from millstream.console.desk import Decision, Deed, Desk
 from millstream.console.workers import Workers
 from millstream.stream.duration import InvalidDuration, milliseconds
@@ -226,8 +226,8 @@ def _explained(error: Exception) -> Exception:
 # The first that fits holds: some are kinds of those below.
 _STATUSES: Final[tuple[tuple[type[Exception] | tuple[type[Exception], ...], int, str], ...]] = (
     (InvalidVersion, 400, "version"),
-    (InvalidDuration, 422, "for"),
-    (InvalidSilence, 422, "alert"),
+    ((InvalidDuration, InvalidSilence), 422, "for"),
+    (InvalidAlertName, 422, "alert"),
     (NoSuchAlert, 404, "alert"),
     (NotFound, 404, "version"),
     (NoSuchEvent, 404, "event"),
