@@ -63,3 +63,11 @@ def test_adwin_watches_the_error_unless_other_detectors_are_named() -> None:
 def test_a_detector_that_is_fed_with_nothing_or_is_no_function_is_refused(detectors: dict[str, Any]) -> None:
     with pytest.raises(InvalidStream, match="Watch: detectors"):
         Watch(detectors=detectors)
+
+
+@pytest.mark.parametrize(
+    "budget", ["1 per month", "1 per 0d", "0 per 30d", "1", "", 1, "1 per 0.0001ms", f"{'9' * 400} per 1d"]
+)
+def test_a_budget_that_is_none_is_refused_with_the_parameters_name(budget: Any) -> None:
+    with pytest.raises(InvalidStream, match=r"Watch: false_alarms=.* must be like '1 per 30d', with numbers above 0"):
+        Watch(false_alarms=budget)
