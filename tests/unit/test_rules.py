@@ -80,6 +80,9 @@ class Monitor:
     def _served(self, windows: Sequence[Window]) -> Mapping[str, Measured]:
         return {name: Measured(*value) for name, value in self.values.items()}
 
+    def knows(self, at_ms: int) -> bool:
+        return any(each.start <= at_ms for each in self.all_windows)
+
     def windows(self, since_ms: int, until_ms: int) -> Sequence[Window]:
         return [each for each in self.all_windows if since_ms <= each.start < until_ms]
 

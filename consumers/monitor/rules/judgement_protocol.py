@@ -33,6 +33,9 @@ class Judged(Protocol):
 class History(Protocol):
     """The windows that were judged."""
 
+    def knows(self, at_ms: int) -> bool:
+        """Return whether a window begins at a time or before."""
+
     def windows(self, since_ms: int, until_ms: int) -> Sequence[Window]:
         """Return the windows that begin in a stretch of the broker's time, without `until_ms` itself."""
 
