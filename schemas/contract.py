@@ -21,7 +21,8 @@ Range: TypeAlias = tuple[float, float]
 
 MASK: Final = "(private)"
 """Shown in place of a private feature's value."""
-_TOLD: Final = re.compile(r"( (?:is|holds|returned) |raised \w+: )(.*)", re.DOTALL)
+_TOLD: Final = re.compile(r"( (?:is(?! malformed\b| there twice\b)|holds|returned) |raised \w+: )(.*)", re.DOTALL)
+"""What follows may hold a value; that JSON is malformed, or a name there twice, holds none."""
 
 _TYPES: Final[dict[str, tuple[type, ...]]] = {
     # bool is an int in Python but a boolean in Avro, so it is refused as a number.

@@ -1,4 +1,4 @@
-"""The decisions topic and the models topic on Kafka, as `Announcements` reads them."""
+"""The decisions topic and the models topic on Kafka, as `Announcements` and `DecidedBy` read them."""
 
 from __future__ import annotations
 

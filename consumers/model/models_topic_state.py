@@ -105,7 +105,7 @@ class Known:
 
     def has_decisions(self) -> bool:
         """Return whether anybody has decided what serves, or which rebuilt version a learner continues from."""
-        return bool(self._serving or self._promoted or self._adopted)
+        return bool(self._serving or self._promoted or self._rolled_back or self._adopted)
 
     def learning(self, model: str, shard: int) -> Learning | None:
         """Return the last decision on learning of this model."""

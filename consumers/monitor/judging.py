@@ -31,14 +31,14 @@ class StreamJudging:
     def restore(self, remembered: str) -> None:
         self._rules.restore(remembered)
 
-    def recover(self, offset: int, window: Window) -> None:
+    def recover(self, window: Window) -> None:
         self._judge.take(window)
 
     def recovered(self) -> None:
         """Say whether the reference is whole."""
         self._tell(self._judge.note)
 
-    def take(self, offset: int, window: Window) -> list[Output]:
+    def take(self, window: Window) -> list[Output]:
         judgement = self._judge.take(window)
         if judgement is None:
             return []

@@ -27,13 +27,13 @@ class Judging(Protocol):
     def restore(self, remembered: str) -> None:
         """Take what `remembered` returned at the last commit; an empty text if there was none."""
 
-    def recover(self, offset: int, window: Window) -> None:
+    def recover(self, window: Window) -> None:
         """Take a window that was judged before: state changes, nothing is sent."""
 
     def recovered(self) -> None:
         """Note that all windows judged before were given."""
 
-    def take(self, offset: int, window: Window) -> list[Output]:
+    def take(self, window: Window) -> list[Output]:
         """Take a new window, also a merged one that this object has written; return the outputs to send, in order."""
 
     def tick(self, now_ms: int) -> list[Output]:
@@ -47,28 +47,3 @@ class Judging(Protocol):
 
 
 NewJudging: TypeAlias = Callable[[], Judging]
-
-
-class JudgesNothing:
-    """The `Judging` that keeps nothing and says nothing."""
-
-    def restore(self, remembered: str) -> None:
-        """Do nothing."""
-
-    def recover(self, offset: int, window: Window) -> None:
-        """Do nothing."""
-
-    def recovered(self) -> None:
-        """Do nothing."""
-
-    def take(self, offset: int, window: Window) -> list[Output]:
-        return []
-
-    def tick(self, now_ms: int) -> list[Output]:
-        return []
-
-    def remembered(self) -> str:
-        return ""
-
-    def open_findings(self) -> Sequence[str]:
-        return ()

@@ -19,7 +19,7 @@ from consumers.loop.log_faults import short_ids
 from consumers.loop.processor import Assignment, Start
 from consumers.loop.start_offsets import Starts
 from consumers.monitor.columns import ExampleReader, PredictionReader
-from consumers.monitor.judging_protocol import JudgesNothing, Judging, NewJudging
+from consumers.monitor.judging_protocol import Judging, NewJudging
 from consumers.monitor.offset_metadata import LONGEST_FINDING, MOST_FINDINGS, MonitorMetadata
 from consumers.monitor.windows import (
     EXAMPLES,
@@ -84,7 +84,7 @@ class Monitor:
     def __init__(
         self,
         settings: MonitorSettings,
-        new_judging: NewJudging = JudgesNothing,
+        new_judging: NewJudging,
         first: Callable[[Sequence[Partition]], Positions] = lambda partitions: {},
         say: Callable[[str], None] = print,
         memory: TopicMemory | None = None,
@@ -188,7 +188,7 @@ class Monitor:
                 self._unjudged.append(record)
                 window = self._read(record)
             elif (window := self._read(record)) is not None and self._judging is not None:
-                self._judging.recover(record.offset, window)
+                self._judging.recover(window)
             if window is not None and window.partition >= 0 and window.topic in self._kinds:
                 partition = Partition(window.topic, window.partition)
                 if self._needs_state(partition):
@@ -261,7 +261,7 @@ class Monitor:
 
     def _judge(self, record: Record) -> list[Output]:
         window = self._read(record)
-        return [] if window is None or self._judging is None else self._judging.take(record.offset, window)
+        return [] if window is None or self._judging is None else self._judging.take(window)
 
     def _read(self, record: Record) -> Window | None:
         if record.value is None:

@@ -8,7 +8,7 @@ process that reads them again makes the same windows, whatever the sizes of the 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
@@ -174,7 +174,3 @@ class PartitionWindows:
         window = self.open.close()
         self.open, self._state = None, window.state
         return [window]
-
-
-Kinds: TypeAlias = Mapping[str, tuple[str, Reader]]
-"""By topic: the kind of its windows, and what reads its records."""

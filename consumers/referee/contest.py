@@ -72,6 +72,8 @@ class Places(NamedTuple):
 class Standing(msgspec.Struct, frozen=True, array_like=True):
     """How a challenger stands against the champion.
 
+    It is part of the offset metadata, as an array: a new field comes last, with a default.
+
     Attributes
     ----------
     epoch

@@ -105,7 +105,7 @@ def topic_name(given: str) -> str:
 
 
 def _spoken(seconds: float) -> str:
-    from millstream.stream.duration import spoken
+    from schemas.duration_text import spoken
 
     return spoken(max(1.0, seconds) * 1000)
 

@@ -172,7 +172,7 @@ def _labels_from(report: Report) -> dict[str, list[str]]:
 
 def _print(report: Report) -> None:
     from millstream.status.render import competitor_text, learning, pinned, quality_lines, used_clients
-    from millstream.stream.duration import spoken
+    from schemas.duration_text import spoken
 
     print(f"{report.stream} on {report.bootstrap}")
     rows = [

@@ -255,7 +255,7 @@ def _print_findings(findings: Iterable[TopicFinding]) -> None:
 
 
 def _kept(config: Mapping[str, str]) -> str:
-    from millstream.stream.duration import spoken
+    from schemas.duration_text import spoken
 
     if config.get("cleanup.policy") == "compact":
         return "newest of each key"

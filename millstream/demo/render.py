@@ -9,7 +9,7 @@ from statistics import quantiles
 from typing import TYPE_CHECKING, Any, Final
 
 from consumers.roles import JOINER, LEARNER, PREDICTOR
-from millstream.stream.duration import spoken
+from schemas.duration_text import spoken
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -21,7 +21,6 @@ from millstream.monitoring.reference import fixed_reference
 from millstream.observability.role_log import say
 from millstream.processes.role_loop import drive, following, meet, state_alerts
 from millstream.stream.alert_rules import evaluated
-from millstream.stream.duration import spoken
 from millstream.stream.metric_readers import metric_readers
 from millstream.stream.monitor_rules import drift_rules, reference_ms, window_rules
 from millstream.versions.kept_versions import KeptVersions
@@ -29,6 +28,7 @@ from model_store import open_store
 from runtime.exits import TRY_AGAIN, Doubt
 from runtime.kafka_client.cluster import Cluster, MissingTopic
 from runtime.kafka_client.records import Partition, Positions
+from schemas.duration_text import spoken
 from schemas.topics import NOT_OURS, PROFILES, Names
 
 if TYPE_CHECKING:

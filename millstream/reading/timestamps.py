@@ -1,10 +1,10 @@
-"""Parser of points in time: ``2026-05-01T12:00``, ``06:00`` (today), ``6h`` (ago), or ms since 1970."""
+"""Points in time as text: ``2026-05-01T12:00``, ``06:00`` (today), ``6h`` (ago), or ms since 1970."""
 
 from __future__ import annotations
 
 import re
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from datetime import time as clock
 from typing import Final
 
@@ -44,3 +44,13 @@ def moment(text: str, now_ms: int | None = None) -> int:
         raise InvalidMoment(
             f"{text[:100]!r} is no point in time: write 2026-05-01T12:00, 06:00 (today), 6h (ago), or ms since 1970"
         ) from error
+
+
+def utc(milliseconds: int) -> str:
+    """Return a time (ms) for reading, in UTC, with seconds if it has any.
+
+    >>> utc(1_767_225_600_000), utc(1_767_225_605_000)
+    ('2026-01-01 00:00', '2026-01-01 00:00:05')
+    """
+    time_ = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return time_.strftime("%Y-%m-%d %H:%M:%S" if time_.second else "%Y-%m-%d %H:%M")

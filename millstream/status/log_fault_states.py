@@ -45,7 +45,8 @@ def _at(now: StreamSnapshot, role: str, stream: str, place: Place, commit: Commi
 
 
 def _name(now: StreamSnapshot, stream: str, kind: str) -> str:
-    return now.topics.get(kind, f"{stream}.{kind}")
+    external = kind.removeprefix(LABELS_FROM)
+    return external if external != kind else now.topics.get(kind, f"{stream}.{kind}")
 
 
 def _is_another(wrote: str, known: str | None) -> bool:

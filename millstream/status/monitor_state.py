@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from consumers.monitor.offset_metadata import MonitorMetadata
-from millstream.stream.duration import spoken
+from schemas.duration_text import spoken
 
 if TYPE_CHECKING:
     from millstream.status.snapshot import StreamSnapshot

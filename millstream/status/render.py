@@ -11,7 +11,7 @@ from consumers.roles import INTAKE, LEARNER, PREDICTOR, named
 from millstream.status.competitors import Competitor
 from millstream.status.report import Model, Report, Stage
 from millstream.status.snapshot import kinds_read
-from millstream.stream.duration import spoken
+from schemas.duration_text import spoken
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult

@@ -26,12 +26,12 @@ from schemas.alerts import Alert, read_alert
 from schemas.codec import CodecError
 from schemas.model_names import name_of
 from schemas.model_updates import Learning, ModelUpdate, Promoted, Published, RolledBack, Serving, read_model_update
-from schemas.topics import COMPARED, Names
+from schemas.topics import COMPARED, METRICS, Names
 
 _COUNTED: Final = ("features", "predictions", "labels", "examples", "dead-letters", "alerts")
 
 Place = tuple[str, int]
-"""A topic's kind and a partition; for a topic that labels come from, `LABELS_FROM` with its name replaces the kind."""
+"""A topic's kind and a partition; an external topic of labels or metrics has `LABELS_FROM` and its name as its kind."""
 LABELS_FROM: Final = "from "
 MetadataT = TypeVar("MetadataT", bound=OffsetMetadata)
 
@@ -39,6 +39,12 @@ MetadataT = TypeVar("MetadataT", bound=OffsetMetadata)
 def kinds_read(role: str) -> tuple[str, ...]:
     """Return the kinds of topics that a role's group reads; for whole predictions always `predictions`."""
     return tuple("predictions" if kind == roles.WHOLE else kind for kind in roles.named(role).reads)
+
+
+def _metric_topics(names: Names) -> dict[str, str]:
+    """Return the topics that downstream metrics come from, with what stands for their kinds."""
+    own = {names.topic(METRICS): METRICS} if names.takes_metrics else {}
+    return own | {topic: LABELS_FROM + topic for topic in names.metrics_from}
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,8 @@ class StreamSnapshot:
         Names of topics by kind; of the external ones only.
     labels_from
         External topics that labels come from.
+    metrics
+        Kinds of the topics that downstream metrics come from; of an external one, `LABELS_FROM` with its name.
     every
         Names of all roles, with those of the stream's named models.
     asked_for
@@ -119,6 +127,7 @@ class StreamSnapshot:
     topics: Mapping[str, str] = field(default_factory=dict)
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     labels_from: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
     every: tuple[str, ...] = field(default_factory=roles.names_of_all)
     asked_for: tuple[str, ...] = ()
     processes: Mapping[str, Sequence[GroupMember]] = field(default_factory=dict)
@@ -144,8 +153,9 @@ class StreamSnapshot:
 
     def inputs(self, role: str) -> tuple[str, ...]:
         """Return the kinds of topics that a role's group reads."""
-        others = self.labels_from if roles.named(role).reads_label_topics else ()
-        return (*kinds_read(role), *(LABELS_FROM + topic for topic in others))
+        row = roles.named(role)
+        labels = tuple(LABELS_FROM + topic for topic in self.labels_from) if row.reads_label_topics else ()
+        return (*kinds_read(role), *labels, *(self.metrics if row.reads_metric_topics else ()))
 
     def lag(self, role: str) -> int:
         """Return the number of unread offsets in all inputs of `role`."""
@@ -276,6 +286,7 @@ class Observer:
             topics={kind: self._topic(kind) for kind in self._counted},
             elsewhere=self._names.elsewhere,
             labels_from=self._names.labels_from,
+            metrics=tuple(_metric_topics(self._names).values()),
             every=every,
             asked_for=tuple(role.name for role in roles.of_stream(self._names) if role.optional),
             processes=processes,
@@ -301,9 +312,9 @@ class Observer:
         return {each: (self._kind(each.topic), each.partition) for each in self._partitions}
 
     def _find_others(self) -> dict[Partition, Place]:
-        """Return the partitions of the topics that labels come from."""
-        wanted = self._names.labels_from
-        described = self._admin.describe_topics(list(wanted)) if wanted else []
+        """Return the partitions of the external topics that labels and metrics come from."""
+        wanted = list(dict.fromkeys((*self._names.labels_from, *self._names.metrics_from)))
+        described = self._admin.describe_topics(wanted) if wanted else []
         require_sight(described)
         there = [topic for topic in described if topic.exists]
         self._topic_ids |= {LABELS_FROM + topic.name: topic.id for topic in there}
@@ -321,6 +332,8 @@ class Observer:
         kinds = {self._topic(kind): kind for kind in kinds_read(role)}
         if roles.named(role).reads_label_topics:
             kinds |= {topic: LABELS_FROM + topic for topic in self._names.labels_from}
+        if roles.named(role).reads_metric_topics:
+            kinds |= _metric_topics(self._names)
         if not kinds:
             return {}
         group = self._names.group(role)
@@ -377,4 +390,5 @@ class Observer:
 def _counted(names: Names) -> tuple[str, ...]:
     """Return the kinds of topics whose ends are read: those that are counted, and those that its roles read."""
     read = (kind for role in roles.names_of_all() for kind in kinds_read(role))
-    return tuple(dict.fromkeys(kind for kind in (*_COUNTED, *read) if kind not in COMPARED or names.models))
+    own = (METRICS,) if names.takes_metrics else ()
+    return tuple(dict.fromkeys(kind for kind in (*_COUNTED, *read, *own) if kind not in COMPARED or names.models))

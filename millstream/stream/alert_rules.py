@@ -125,7 +125,7 @@ class Rule:
             raise InvalidStream(
                 f"Rule: clear={self.clear!r:.60} must be about {when.subject}, like when={self.when!r:.60}"
             )
-        if clear.ends_below(when):
+        if clear.overlaps(when):
             way = ">" if when.falls else "<"
             raise InvalidStream(
                 f"Rule: clear={self.clear!r:.60} is on the wrong side of when={self.when!r:.60}: it must be like "

@@ -37,17 +37,3 @@ def milliseconds(span: str | float | timedelta) -> int:
     if value < 0:
         raise InvalidDuration(f"{span!r} is negative")
     return round(value)
-
-
-def spoken(milliseconds_: float) -> str:
-    """Return a duration as text, in its largest fitting unit.
-
-    >>> spoken(90_000), spoken(250)
-    ('1.5 min', '250 ms')
-    """
-    if milliseconds_ < 1000:
-        return f"{milliseconds_:.0f} ms"
-    for limit, unit, name in ((60_000, 1000, "s"), (3_600_000, 60_000, "min"), (86_400_000, 3_600_000, "h")):
-        if milliseconds_ < limit:
-            return f"{milliseconds_ / unit:.3g} {name}"
-    return f"{milliseconds_ / 86_400_000:.3g} d"

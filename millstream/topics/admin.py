@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from millstream.stream.duration import spoken
 from runtime.kafka_client.client import Admin, NewTopic
 from runtime.kafka_client.cluster import Cluster, TopicInfo, require_sight
 from runtime.kafka_client.errors import InvalidReplicationFactorError, KafkaError, TopicExistsError, described
+from schemas.duration_text import spoken
 from schemas.topics import ANSWERS, NOT_OURS, Names, TopicSpec, specs
 
 _WAIT_S: Final = 30.0

@@ -76,5 +76,9 @@ class Endpoint:
         """Return the heading under which it stands."""
         if self.role == CONSOLE:
             return "Console"
-        groups = {"/v2": "Open Inference Protocol V2", "/v1/uploads": "Uploads", "/v1/": "Predictions and labels"}
+        groups = {
+            "/v2": "Open Inference Protocol V2",
+            "/v1/uploads": "Uploads",
+            "/v1/": "Predictions, labels and metrics",
+        }
         return next((group for begin, group in groups.items() if self.path.startswith(begin)), "Health and description")

@@ -70,23 +70,23 @@ class Counts:
     """A judging that raises an alert at each window of a bucket that is a multiple of three, and remembers how many."""
 
     def __init__(self) -> None:
-        self.seen: list[tuple[int, bytes]] = []
+        self.seen: list[bytes] = []
         self.alerts = 0
         self.whole = False
 
     def restore(self, remembered: str) -> None:
         self.alerts = int(remembered or 0)
 
-    def recover(self, offset: int, window: Window) -> None:
+    def recover(self, window: Window) -> None:
         assert not self.whole
-        self.seen.append((offset, window.key))
+        self.seen.append(window.key)
 
     def recovered(self) -> None:
         self.whole = True
 
-    def take(self, offset: int, window: Window) -> list[Output]:
+    def take(self, window: Window) -> list[Output]:
         assert self.whole
-        self.seen.append((offset, window.key))
+        self.seen.append(window.key)
         if window.start // SPAN % 3:
             return []
         self.alerts += 1

@@ -80,6 +80,18 @@ def test_decisions_that_come_later_are_read_when_examples_are_as_late() -> None:
     assert [decided.at(BEGIN + time) for time in (11, 25, 35)] == [EXPECTED[time] for time in (11, 25, 35)]
 
 
+@pytest.mark.parametrize("begin", [0, 20])
+def test_examples_that_come_long_after_their_predictions_have_the_decision_of_then(begin: int) -> None:
+    """A joiner that was away writes them much later than the label wait, and the monitor may begin after that."""
+    log = Log(*((time * 1000, update) for time, update in HISTORY))
+    sums = ServedSums(rules("binary", decided=DecidedBy(log, wait_ms=0)))
+    late = [served(number, True, True, None, delay=0) for number in range(begin, 30)]
+    sums.add(late, [BEGIN + 1_000_000 + number for number in range(len(late))])
+    found = {value: each.labels for (facet, value), each in decoded(sums.finish()[0]).items() if facet == "decision"}
+    assert found["forest promoted by the rule"] == 9
+    assert found.get("main 3/81000 pinned", 0) == (10 if begin == 0 else 1)
+
+
 def test_served_answers_are_grouped_by_it() -> None:
     examples = [served(number, True, True, None, delay=0) for number in range(60)]  # one a second
     log = Log(*((time * 1000, update) for time, update in HISTORY))

@@ -13,7 +13,7 @@ from millstream.reading.decision_history import decisions_in, in_force_at, row
 from millstream.versions.rollback import changing, model_before, tells_model_before
 from model_store import VersionId
 from runtime.kafka_client.records import PlainRecord, Record
-from schemas.model_updates import Adopted, Decision, Learning, ModelUpdate, Promoted, Serving, decision_hash
+from schemas.model_updates import Adopted, Decision, Learning, ModelUpdate, Promoted, RolledBack, Serving, decision_hash
 
 OWN = "fraud"
 
@@ -145,6 +145,15 @@ def test_a_decision_that_changes_nothing_has_nothing_to_roll_back() -> None:
     told = decisions_in(history_of(main, promoted, tree, tree, paused, pin, pin, tree))
     kept = [each.update for each in changing(told, OWN)]
     assert kept == [promoted, paused, pin, tree]
+
+
+def test_a_rollback_by_an_alert_rule_is_a_decision() -> None:
+    """Otherwise a stream that nobody else has decided about would have no history."""
+    known, update = Known(), ModelUpdate(1, RolledBack(OWN, 0, 1, 200, "", "monitor.f1", "f1 fell", {}))
+    assert not known.has_decisions()
+    assert known.take(update.state.key.encode(), update.encode())
+    assert known.has_decisions()
+    assert known.decided(0) == VersionId(OWN, 1, 200)
 
 
 def drawn(draws: random.Random, length: int) -> list[ModelUpdate]:

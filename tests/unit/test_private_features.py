@@ -213,3 +213,8 @@ def test_masks() -> None:
         without_any_value("prepare= raised ValueError: could not convert 'x'") == f"prepare= raised ValueError: {MASK}"
     )
     assert without_any_value("the message is empty") == f"the message is {MASK}"
+
+
+@pytest.mark.parametrize("reason", ["JSON is malformed: expected ':' (byte 49)", "feature 'a' is there twice"])
+def test_a_reason_without_a_value_stays_whole(reason: str) -> None:
+    assert without_any_value(reason) == reason

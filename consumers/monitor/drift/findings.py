@@ -50,8 +50,9 @@ class Judgement:
 
     Attributes
     ----------
-    at_ms, start
-        End and start (ms, the broker's time) of the newest bucket that was judged.
+    at_ms
+        End (ms, the broker's time) of the newest bucket of the window's kind that was judged; 0 if none was. Other
+        kinds may be hours ahead, because each topic is read at its own pace.
     findings
         All open findings, the oldest first, then by subject and check.
     merged
@@ -65,7 +66,6 @@ class Judgement:
     """
 
     at_ms: int
-    start: int
     findings: list[Finding]
     merged: list[Window]
     tombstones: list[bytes]

@@ -43,7 +43,7 @@ class Judge:
 
     def __init__(self, rules: DriftRules) -> None:
         self.rules = rules
-        self._at = (0, 0)
+        self._at: dict[str, int] = {}
         self._topics: dict[tuple[str, str], Watched] = {}
         self._detecting = Detecting(rules.detectors, rules.error_of)
 
@@ -74,7 +74,7 @@ class Judge:
             ended += watched.judge(place, row, self._tests())
             if place == 0:
                 ended += self._detecting.take(merged, row)
-        return self._judgement(done, ended)
+        return self._judgement(window.kind, done, ended)
 
     def references(self) -> list[Compared]:
         """Return what the newest buckets were compared with."""
@@ -107,11 +107,11 @@ class Judge:
     def _tests(self) -> int:
         return sum(watched.tests for watched in self._topics.values())
 
-    def _judgement(self, done: Closed, ended: list[Finding]) -> Judgement:
+    def _judgement(self, kind: str, done: Closed, ended: list[Finding]) -> Judgement:
         # A late window changes hours and days that were judged before.
-        self._at = max([self._at, *((row.start + row.span, row.start) for _, row, _ in done.buckets)])
-        at, start = self._at
-        return Judgement(at, start, self.findings, done.merged, done.tombstones, ended, self.note)
+        at = max([self._at.get(kind, 0), *(row.start + row.span for _, row, _ in done.buckets)])
+        self._at[kind] = at
+        return Judgement(at, self.findings, done.merged, done.tombstones, ended, self.note)
 
 
 class Watched:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from consumers.monitor.rules.decisions import InForce
+from consumers.monitor.rules.decisions import SHARD, InForce
 from consumers.monitor.rules.rule import Action, AlertRule
 from consumers.monitor.rules.state import RulesState
 from model_store import StoreError, VersionId
@@ -66,13 +66,10 @@ class Done(NamedTuple):
 class Actions:
     """Carries out the actions of alert rules, unless a person's decision, or their number, stands against it."""
 
-    def __init__(
-        self, names: Names, decisions: Callable[[], InForce], versions: VersionsBefore, shard: int = 0
-    ) -> None:
+    def __init__(self, names: Names, decisions: Callable[[], InForce], versions: VersionsBefore) -> None:
         self._names = names
         self._decisions = decisions
         self._versions = versions
-        self._shard = shard
 
     def act(self, rule: AlertRule, action: Action, cause: Cause, state: RulesState) -> Done:
         """Return the records of an action, and what to say of it."""
@@ -104,7 +101,7 @@ class Actions:
         outputs: list[Output] = []
         for model in running:
             named = model if is_named(model) else ""
-            outputs += self._decided(Learning(self._shard, True, rule.alert, cause.text, named), cause.now_ms)
+            outputs += self._decided(Learning(SHARD, True, rule.alert, cause.text, named), cause.now_ms)
         return Done(
             f"learning of {_listed(running)} is paused; `millstream resume {self._names.stream}` continues it",
             tuple(outputs),
@@ -121,7 +118,7 @@ class Actions:
             return Done(f"not done: no version of {name_of(now.model)} from before the first bad window is kept")
         decision = RolledBack(
             version.model,
-            self._shard,
+            SHARD,
             version.epoch,
             version.examples,
             now.follows,

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from consumers.monitor.windows import EXAMPLES, METRICS, PREDICTIONS
+from schemas.duration_text import spoken
 from schemas.target import Task
 
 DRIFT: Final = "drift"
@@ -116,16 +117,16 @@ class Condition:
     def said(self, value: float) -> str:
         """Return a value of the metric as text, with its unit."""
         if self.metric in _TIMES:
-            return _spoken(value * _TIMES[self.metric])
+            return spoken(value * _TIMES[self.metric])
         return f"{value:.4g}"
 
     def __str__(self) -> str:
         return f"{self.subject} {self.sign} {self.said(self.number)}" if self.sign else self.subject
 
-    def ends_below(self, other: Condition) -> bool:
+    def overlaps(self, other: Condition) -> bool:
         """Return whether some values fulfil both this and `other`, of the same metric: then neither can end the other.
 
-        >>> parse("f1 > 0.75").ends_below(parse("f1 < 0.7"))
+        >>> parse("f1 > 0.75").overlaps(parse("f1 < 0.7"))
         False
         """
         if self.falls == other.falls:
@@ -199,10 +200,3 @@ def _number(metric: str, text: str, unit: str | None) -> float:
     if metric not in _TIMES:
         raise InvalidCondition(f"{metric} is not a time: write its number without {unit}")
     return number * _UNITS[unit] / _TIMES[metric]
-
-
-def _spoken(milliseconds: float) -> str:
-    for limit, unit, name in ((1000, 1, "ms"), (120_000, 1000, "s"), (7_200_000, 60_000, "min")):
-        if milliseconds < limit:
-            return f"{milliseconds / unit:.4g} {name}"
-    return f"{milliseconds / 3_600_000:.4g} h"

@@ -5,9 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from consumers.model.models_topic_state import Known
 from model_store import VersionId
+
+SHARD: Final = 0
+"""Decisions are on the shard of the models: there is one."""
 
 
 @dataclass(frozen=True)
@@ -47,23 +51,22 @@ class Decisions:
         Ids of all models of the stream, its own first.
     """
 
-    def __init__(self, models: Sequence[str], shard: int = 0) -> None:
+    def __init__(self, models: Sequence[str]) -> None:
         self._models = models
-        self._shard = shard
         self._lock = threading.Lock()
         self._now = InForce(models[0])
 
     def follow(self, known: Known) -> None:
         """Apply the state of the models topic."""
-        model, rolled_back = known.serves(self._models[0], self._shard), known.rolled_back(self._shard)
-        learning = {each: known.learning(each, self._shard) for each in self._models}
+        model, rolled_back = known.serves(self._models[0], SHARD), known.rolled_back(SHARD)
+        learning = {each: known.learning(each, SHARD) for each in self._models}
         now = InForce(
             model,
-            known.decided(self._shard),
+            known.decided(SHARD),
             "" if rolled_back is None else rolled_back.by,
-            known.follows(self._shard),
+            known.follows(SHARD),
             frozenset(each for each, decision in learning.items() if decision is not None and decision.paused),
-            known.announced_at(model, self._shard),
+            known.announced_at(model, SHARD),
         )
         with self._lock:
             self._now = now

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal
 
 from consumers.loop.alerts import Severity
 from consumers.monitor.rules.condition import Condition
 
-HOUR_MS: Final = 3_600_000
-DAY_MS: Final = 24 * HOUR_MS
 ROLE_PREFIX: Final = "monitor."
 """Names of alerts begin with the role."""
 
@@ -66,6 +64,3 @@ class AlertRule:
     def targets(self) -> tuple[str, ...]:
         """Names of the targets that it notifies."""
         return tuple(dict.fromkeys(each.name for each in self.do if each.kind == "notify"))
-
-
-Rules: TypeAlias = tuple[AlertRule, ...]

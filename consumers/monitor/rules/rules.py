@@ -14,17 +14,19 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from consumers.monitor.drift.findings import Finding, Judgement
+from consumers.monitor.drift.judge import Judge
 from consumers.monitor.rules.actions import Actions, Cause, VersionsBefore
 from consumers.monitor.rules.condition import DRIFT, EVENTS_PER_SECOND, MODEL_AGE, Condition
 from consumers.monitor.rules.decisions import InForce
-from consumers.monitor.rules.judgement_protocol import Found, History, Judged, ServedValues
-from consumers.monitor.rules.rule import HOUR_MS, ROLE_PREFIX, AlertRule
+from consumers.monitor.rules.rule import ROLE_PREFIX, AlertRule
 from consumers.monitor.rules.state import RulesState, RuleState, short
-from consumers.monitor.rules.values import Measured, measure
+from consumers.monitor.rules.values import Measured, ServedValues, measure
 from consumers.monitor.windows import PREDICTIONS
 from runtime.kafka_client.records import Output
 from schemas.alerts import Alert
-from schemas.profiles import FEATURE
+from schemas.duration_text import spoken
+from schemas.profiles import FEATURE, HOUR_MS
 from schemas.topics import Names
 
 MOST_FINDINGS: Final = 20
@@ -54,7 +56,7 @@ class _Seen(NamedTuple):
     Attributes
     ----------
     at
-        The rule's time: the end of the bucket, or the clock.
+        The rule's time: the end of the bucket, of drift that of the newest bucket of all kinds, or the clock.
     holds, ended
         Whether `when` holds, and whether what clears the alert does.
     bad_since
@@ -68,7 +70,7 @@ class _Seen(NamedTuple):
     ended: bool
     bad_since: int
     measured: Measured | None = None
-    findings: Sequence[Found] = ()
+    findings: Sequence[Finding] = ()
     late: str | None = None
 
 
@@ -130,27 +132,32 @@ class Rules:
 
     # --- evaluation --------------------------------------------------------------------------------
 
-    def judged(self, judgement: Judged, history: History, kind: str) -> list[Output]:
+    def judged(self, judgement: Judgement, judge: Judge, kind: str) -> list[Output]:
         """Evaluate the rules about one kind of windows, of which a bucket was judged; return alerts and actions.
 
-        Each kind has buckets of its own: when that of the examples is judged, the predictions may not be there yet.
+        Each kind has buckets of its own: when one of the examples is judged, the predictions may be hours ahead, or not
+        there yet.
         """
-        end, before = judgement.at_ms, self._state.judged.get(kind, 0)
+        end, state = judgement.at_ms, self._state
         self._judged_at = self._clock()
-        if not end or end // 1000 < before or (not self._state.judged and self._late(end) is not None):
-            return []  # a new monitor reads the past for its reference, and raises no alert about it
-        self._state.judged[kind] = end // 1000
+        if not end or end // 1000 < max(state.began, state.judged.get(kind, 0)):
+            return []
+        if not state.began:
+            if self._late(end) is not None:
+                return []  # a new monitor reads the past for its reference, and raises no alert about it
+            state.began = end // 1000
+        state.judged[kind] = end // 1000
         outputs: list[Output] = []
         for rule in self._settings.rules:
             if rule.when.metric == DRIFT:
-                outputs += self._step(rule, self._drift(rule.when, judgement, end))
+                outputs += self._step(rule, self._drift(rule.when, judgement))
             elif rule.when.metric not in _BY_CLOCK and rule.when.kind == kind:
-                windows = history.windows(end - rule.over_ms, end)
+                windows = judge.windows(end - rule.over_ms, end)
                 found = measure(rule.when, windows, rule.over_ms, self._served)
                 outputs += self._step(rule, self._compared(rule, found, end))
         return outputs
 
-    def tick(self, now_ms: int, history: History) -> list[Output]:
+    def tick(self, now_ms: int, judge: Judge) -> list[Output]:
         """Evaluate the rules about the rate of events and the age of the model, once for each length of a window."""
         outputs = self._gone()
         if now_ms < self._ticked + self._settings.window_ms or self._is_behind(now_ms):
@@ -158,7 +165,7 @@ class Rules:
         self._ticked = now_ms
         for rule in self._settings.rules:
             if rule.when.metric in _BY_CLOCK:
-                found = self._by_clock(rule, now_ms, history)
+                found = self._by_clock(rule, now_ms, judge)
                 outputs += self._step(rule, self._compared(rule, found, now_ms))
         return outputs
 
@@ -168,16 +175,16 @@ class Rules:
         judged = self._state.judged.get(PREDICTIONS, 0)
         return self._judged_at > now_ms - 2 * window and 1000 * judged < now_ms - 4 * window
 
-    def _by_clock(self, rule: AlertRule, now_ms: int, history: History) -> Measured | None:
+    def _by_clock(self, rule: AlertRule, now_ms: int, judge: Judge) -> Measured | None:
         if rule.when.metric == MODEL_AGE:
             announced = self._decisions().announced_ms
             return None if announced is None else Measured(max(0, now_ms - announced) / 1000, rule.least)
         # The newest windows may be open still: one length until they close, and one until they are here.
         until = now_ms - 2 * self._settings.window_ms
         since = until - rule.over_ms
-        if not history.knows(since):
+        if not judge.knows(since):
             return None  # the monitor does not know a stretch of this length yet
-        found = measure(rule.when, history.windows(since, until), rule.over_ms, self._served)
+        found = measure(rule.when, judge.windows(since, until), rule.over_ms, self._served)
         return None if found is None else Measured(found.value, max(found.count, rule.least))
 
     def _compared(self, rule: AlertRule, found: Measured | None, at: int) -> _Seen | None:
@@ -187,11 +194,13 @@ class Rules:
         ended = not holds if rule.clear is None else rule.clear.holds(found.value)
         return _Seen(at, holds, ended, at - rule.over_ms, found, late=self._late(at))
 
-    def _drift(self, when: Condition, judgement: Judged, at: int) -> _Seen:
+    def _drift(self, when: Condition, judgement: Judgement) -> _Seen:
+        # Findings are of all kinds, so their time is that of the newest; a kind that is behind would turn it back.
+        at = max(judgement.at_ms, 1000 * max(self._state.judged.values()))
         of = [each for each in judgement.findings if not when.of or _is_about(each.subject, when.of)]
         findings = sorted(of, key=lambda each: (each.since_ms, each.check, each.subject))
         since = min((each.since_ms for each in findings), default=at)
-        return _Seen(at, bool(findings), not findings, since, None, findings, self._late(at))
+        return _Seen(at, bool(findings), not findings, since, None, findings, self._late(judgement.at_ms))
 
     def _late(self, at: int) -> str | None:
         behind = self._clock() - at
@@ -214,7 +223,10 @@ class Rules:
             return []
         if state.raised:
             return self._clear(rule, state)
-        return self._raise(rule, state, seen._replace(bad_since=seen.bad_since - (at - state.since) * 1000))
+        # Findings know since when they are; a value is of the windows that were measured last.
+        first_at = state.since * 1000
+        bad_since = min(seen.bad_since, first_at) if seen.findings else seen.bad_since - (at * 1000 - first_at)
+        return self._raise(rule, state, seen._replace(bad_since=bad_since))
 
     def _raise(self, rule: AlertRule, state: RuleState, seen: _Seen) -> list[Output]:
         now = self._clock()
@@ -271,7 +283,7 @@ def _described(rule: AlertRule, seen: _Seen) -> tuple[str, dict[str, str]]:
     if seen.measured is not None:
         value, count = rule.when.said(seen.measured.value), seen.measured.count
         details |= {"value": f"{seen.measured.value:.6g}", "count": str(count)}
-        return f"{rule.when.subject} is {value}, over {_span(rule.over_ms)} ({rule.when})", details
+        return f"{rule.when.subject} is {value}, over {spoken(rule.over_ms)} ({rule.when})", details
     texts = [each.text[:_LONGEST_FINDING] for each in seen.findings]
     details |= {f"finding.{number:02}": text for number, text in enumerate(texts[:MOST_FINDINGS], 1)}
     details["findings"] = str(len(texts))
@@ -281,16 +293,9 @@ def _described(rule: AlertRule, seen: _Seen) -> tuple[str, dict[str, str]]:
     return f"drift: {'; '.join(texts[:_IN_MESSAGE])}{more}", details
 
 
-def _digest(findings: Iterable[Found]) -> str:
+def _digest(findings: Iterable[Finding]) -> str:
     listed = sorted(f"{each.check} {each.subject}" for each in findings)
     return short("\n".join(listed)) if listed else ""
-
-
-def _span(milliseconds: int) -> str:
-    for unit, name in ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min")):
-        if milliseconds >= unit:
-            return f"{milliseconds / unit:.4g} {name}"
-    return f"{milliseconds / 1000:.4g} s"
 
 
 def _is_about(subject: str, feature: str) -> bool:

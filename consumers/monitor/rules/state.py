@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from consumers.loop.offset_metadata import decodable
-from consumers.monitor.rules.rule import DAY_MS, HOUR_MS
+from schemas.profiles import DAY_MS, HOUR_MS
 
 _HOUR_S = HOUR_MS // 1000
 _DAY_S = DAY_MS // 1000
@@ -52,11 +52,14 @@ class RulesState(msgspec.Struct):
         Times (s) of the last actions, by kind.
     judged
         End (s) of the newest bucket that was judged, by kind of the windows.
+    began
+        End (s) of the first bucket that was judged in time, 0 before: rules are about no earlier ones.
     """
 
     rules: dict[str, RuleState] = msgspec.field(default_factory=dict)
     done: dict[str, list[int]] = msgspec.field(default_factory=dict)
     judged: dict[str, int] = msgspec.field(default_factory=dict)
+    began: int = 0
 
     def encode(self) -> str:
         """Return it as text."""

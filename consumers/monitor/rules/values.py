@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from consumers.monitor.profiles import merged_numbers, quantiles
 from consumers.monitor.rules.condition import (
@@ -16,10 +17,24 @@ from consumers.monitor.rules.condition import (
     SERVED,
     Condition,
 )
-from consumers.monitor.rules.judgement_protocol import ServedValues
 from consumers.monitor.windows import PREDICTIONS
 from schemas import profiles
 from schemas.profiles import Numbers, Profile, Window
+
+
+class ServedValue(Protocol):
+    """A metric of served answers, and the number of labels that it comes from."""
+
+    @property
+    def value(self) -> float: ...
+    @property
+    def count(self) -> int: ...
+
+
+class ServedValues(Protocol):
+    """Returns the metrics of the served answers of windows, by name; a metric that is undefined is left out."""
+
+    def __call__(self, windows: Sequence[Window], /) -> Mapping[str, ServedValue]: ...
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Decisions in force when a prediction was made, by the broker's times on the decisions topic.
 
 What counts is the time of a decision on the log, never the time at which this process reads it: so a window that is
-made again has the same groups.
+made again has the same groups. A decision of a transaction that was aborted counts, too: what is committed later would
+not be the same for every reader.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class DecidedBy:
     Parameters
     ----------
     wait_ms
-        How much older than its example a prediction may be.
+        How much older than the first example's prediction that of a later example may be.
     """
 
     def __init__(self, log: DecisionRecords, wait_ms: int, shard: int = 0) -> None:
@@ -57,7 +58,7 @@ class DecidedBy:
         self._until: int | None = None
 
     def cover(self, oldest: int, newest: int) -> None:
-        """Read what is needed for examples of these broker's times (ms), which the broker has taken already."""
+        """Read what is needed between these broker's times (ms): of the oldest prediction and of the newest example."""
         if self._until is None:
             self._begin(max(0, oldest - self._wait_ms))
         elif newest <= self._until:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import Final
 
+from schemas.profiles import DAY_MS, HOUR_MS
+
 MINUTE_MS: Final = 60_000
-HOUR_MS: Final = 60 * MINUTE_MS
-DAY_MS: Final = 24 * HOUR_MS
 
 EPOCH: Final = "epoch"
 DELAY: Final = "delay"

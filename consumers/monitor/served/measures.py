@@ -172,7 +172,7 @@ def most_frequent(counts: Counter[Any]) -> frozenset[Any]:
 def to_json(totals: Mapping[tuple[Any, ...], float]) -> str:
     """Return sums as JSON: a list of lists, each a key and its value behind it."""
     rows = [
-        [*key, int(value) if value == int(value) and abs(value) < 2**53 else value] for key, value in totals.items()
+        [*key, int(value) if value == int(value) and abs(value) < _WHOLE else value] for key, value in totals.items()
     ]
     return msgspec.json.encode(sorted(rows, key=repr)).decode()
 

@@ -83,7 +83,9 @@ class ServedSums:
     def add(self, examples: Sequence[Example], broker_times: Sequence[int]) -> None:
         """Add examples in the order of the log; `broker_times` (ms) are those of the examples."""
         if self._rules.decided is not None and broker_times:
-            self._rules.decided.cover(min(broker_times), max(broker_times))
+            # An example may come long after its prediction, by as long as no joiner ran.
+            made = [each.joined.prediction_time for each in examples if each.joined is not None]
+            self._rules.decided.cover(min([*made, *broker_times]), max(broker_times))
         for example in examples:
             label, outcome, joined = example.label, example.outcome, example.joined
             if label is None or outcome is None or joined is None or label.kind == "correction":

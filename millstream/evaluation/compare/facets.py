@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final, Literal, NamedTuple
 
-from millstream.stream.duration import spoken
 from millstream.stream.slices import SliceValues
+from schemas.duration_text import spoken
 
 By = Literal["slice", "delay", "hour"]
 HOUR_MS: Final = 3_600_000

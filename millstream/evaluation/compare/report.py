@@ -13,7 +13,7 @@ from millstream.evaluation.intervals import Estimate
 from millstream.evaluation.lines import verdict
 from millstream.evaluation.report import Shown
 from millstream.evaluation.text import Block, Words, intervals, number, shown, sliced, tables, verdicts, word
-from millstream.stream.duration import spoken
+from schemas.duration_text import spoken
 
 LOSS: Final = "loss"
 """Name of the loss among the metrics."""

@@ -21,7 +21,7 @@ from millstream.evaluation.findings import Kind, Refused, Slice
 from millstream.evaluation.intervals import Estimate, Values, coarse, estimate
 from millstream.evaluation.lines import Line, differences, verdict
 from millstream.evaluation.sliced import Reading, slices_of
-from millstream.stream.duration import spoken
+from schemas.duration_text import spoken
 
 _WINDOWS: Final = 5
 _FEW_LABELS: Final = 0.5

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from consumers.monitor.drift.findings import Finding
 from consumers.monitor.drift.judge import Judge
 from consumers.monitor.drift.rules import DriftRules, Merging
+from millstream.reading.timestamps import utc
 from millstream.reading.topic_readers import each_record
 from runtime.kafka_client.cluster import Cluster, MissingTopic
 from schemas.codec import CodecError
@@ -87,7 +88,7 @@ def collect(windows: Iterable[Window], rules: DriftRules, stream: str, since_ms:
     begin = kept[-1].start if since_ms is None else since_ms
     now = [each for each in kept if each.start >= begin]
     if not now:
-        raise NoWindows(f"{stream} has no window since then: the newest begins at {_utc(kept[-1].start)} UTC")
+        raise NoWindows(f"{stream} has no window since then: the newest begins at {utc(kept[-1].start)} UTC")
     used = judge.references()
     since = min((each.since_ms for each in used), default=0)
     until = max((each.until_ms for each in used), default=0)
@@ -130,12 +131,6 @@ def subject_named(given: str, known: Iterable[str]) -> str:
 
 
 def _minutes(rules: DriftRules) -> str:
-    from millstream.stream.duration import spoken
+    from schemas.duration_text import spoken
 
     return spoken(rules.window_ms)
-
-
-def _utc(milliseconds: int) -> str:
-    from datetime import UTC, datetime
-
-    return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M}"

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from consumers.monitor.profiles import quantiles, share_up_to
-from millstream.evaluation.drift.report import utc
+from millstream.reading.timestamps import utc
 from schemas.profiles import Numbers, Profile
 
 _WIDTH, _HEIGHT = 640, 200

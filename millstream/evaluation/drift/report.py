@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -13,6 +12,7 @@ from consumers.monitor.profiles import distinct, quantiles
 from consumers.monitor.profiles.categories import most_frequent
 from millstream.evaluation.drift.collect import Collected
 from millstream.evaluation.text import Block, Words
+from millstream.reading.timestamps import utc
 from schemas.profiles import Profile
 
 
@@ -170,16 +170,6 @@ def _spoken(profile: Profile | None) -> str:
 
 def _number(value: float) -> str:
     return f"{value:.4g}"
-
-
-def utc(milliseconds: int) -> str:
-    """Return a time as text, in UTC, with its seconds if it has some.
-
-    >>> utc(0), utc(90_000)
-    ('1970-01-01 00:00', '1970-01-01 00:01:30')
-    """
-    seconds = ":%S" if milliseconds % 60_000 >= 1000 else ""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime(f"%Y-%m-%d %H:%M{seconds}")
 
 
 def between(since_ms: int, until_ms: int) -> str:

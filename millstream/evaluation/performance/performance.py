@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+import msgspec
+
 from consumers.model.metric_totals import Totals
 from consumers.model.quality import BASELINES
 from consumers.monitor.served import measures
@@ -18,8 +20,9 @@ from consumers.monitor.windows import UNREADABLE
 from millstream.evaluation.findings import Kind
 from millstream.evaluation.intervals import Values, coarse
 from millstream.evaluation.lines import Line, differences
-from millstream.evaluation.performance.report import SERVED, Bin, Coverage, Group, PerformanceReport, utc
+from millstream.evaluation.performance.report import SERVED, Bin, Coverage, Group, PerformanceReport
 from millstream.evaluation.performance.windows import WatchedLog
+from millstream.reading.timestamps import utc
 from schemas.profiles import DAY_MS, HOUR_MS, Window
 from schemas.target import Task
 
@@ -186,7 +189,7 @@ class _Reporting:
             coverage = self._coverage(begin, begin + span)
             waits = begin + span + self._wanted.wait_ms > self._log.clock
             pending = waits and coverage.labelled < coverage.predictions
-            groups.append(Group(plain.value, plain.labels, plain.metrics, coverage, pending))
+            groups.append(msgspec.structs.replace(plain, coverage=coverage, pending=pending))
         return groups
 
     def _span(self) -> int:
@@ -226,14 +229,9 @@ def _blocks(several: Sequence[Sums]) -> list[Sums]:
 
 def _calibration(several: Sequence[Sums]) -> list[Bin]:
     """Return the bins of the score; none if no answer has one."""
-    counts: defaultdict[tuple[str, int], float] = defaultdict(float)
-    for each in several:
-        for key, value in each.totals.get("served", {}).items():
-            if key[0] in ("score_count", "score_sum", "score_hits"):
-                counts[key[0], key[1]] += value
+    totals = together(several).totals.get("served", {})
     found = []
     for at in range(measures.BINS):
-        count = counts["score_count", at]
-        score, right = counts["score_sum", at], counts["score_hits", at]
+        count, score, right = (totals.get((name, at), 0.0) for name in ("score_count", "score_sum", "score_hits"))
         found.append(Bin(int(count), score / count, right / count) if count else Bin(0, 0.0, 0.0))
     return found if any(each.count for each in found) else []

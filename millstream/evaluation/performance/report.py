@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
@@ -12,7 +11,8 @@ from consumers.model.quality import BASELINES
 from millstream.evaluation.intervals import Estimate
 from millstream.evaluation.report import Shown
 from millstream.evaluation.text import Block, Words, intervals, number, shown, tables, verdicts
-from millstream.stream.duration import spoken
+from millstream.reading.timestamps import utc
+from schemas.duration_text import spoken
 
 SERVED: Final = "as served"
 _WINDOW: Final = "window"
@@ -150,20 +150,7 @@ class PerformanceReport(Shown, frozen=True, kw_only=True):
         yield from (f"note: {note}" for note in self.notes)
         if any(each.pending for each in self.groups):
             yield f"so far: predictions wait {spoken(self.wait_ms)} for a label, so more labels of this window may come"
-        names = " and ".join(BASELINES.get(each, each) for each in BASELINES if each in self._baselines())
+        shown_names = {each.name for each in self.results}
+        names = " and ".join(name for name in BASELINES.values() if name in shown_names)
         if names:
             yield f"the baselines ({names}) know the labels that had come when each prediction was made"
-
-    def _baselines(self) -> list[str]:
-        shown_names = {each.name for each in self.results}
-        return [source for source, name in BASELINES.items() if name in shown_names]
-
-
-def utc(milliseconds: int) -> str:
-    """Return a time for reading, with seconds if it has any.
-
-    >>> utc(1_767_225_600_000), utc(1_767_225_605_000)
-    ('2026-01-01 00:00', '2026-01-01 00:00:05')
-    """
-    time = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    return time.strftime("%Y-%m-%d %H:%M:%S" if time.second else "%Y-%m-%d %H:%M")
