@@ -28,6 +28,9 @@ __all__ = ["bootstrap", "prefix"]
 hypothesis.settings.register_profile("crowded", deadline=None)
 hypothesis.settings.load_profile("crowded")
 
+# Their asserts tell the values, too.
+pytest.register_assert_rewrite("faults", "system", "broker", "kafka_clients", "compared_values")
+
 _WAITING = ("faults", "system", "broker")  # what takes longest first
 _ROOT = Path(__file__).resolve().parent.parent
 

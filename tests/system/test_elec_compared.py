@@ -271,7 +271,7 @@ def test_the_beginning_of_elec2_is_compared_once_and_as_computed_from_the_topics
 ) -> None:
     data = rows(elec_path, 3_000)
     paired = compared(rig, data, hold=False)
-    assert len(paired) > 2_000
+    assert len(paired) > 500  # how many depends on when the challengers have versions
     assert insist(rig.stream, models=len(MODELS)) == len(data)
     report = compare("--by", "delay")
     insist_on_values(report, paired)

@@ -176,11 +176,7 @@ class KafkaPythonConsumer:
 
     @translating
     def request_rejoin(self) -> None:
-        """Join the group again at the next poll.
-
-        The client forgets a rejoin caused only by changed metadata if one poll is too short for it; after that it
-        never joins or heartbeats again. It does not forget an explicit request.
-        """
+        """Join the group again at the next poll."""
         self._client._coordinator.request_rejoin()
 
     @translating

@@ -18,6 +18,7 @@ from runtime.kafka_client.kafka_python.admin import KafkaPythonAdmin
 from runtime.kafka_client.kafka_python.assignor import range_assignor
 from runtime.kafka_client.kafka_python.consumer import KafkaPythonConsumer
 from runtime.kafka_client.kafka_python.errors import translated
+from runtime.kafka_client.kafka_python.joins import keep_joins
 from runtime.kafka_client.kafka_python.producer import KafkaPythonProducer, Values
 from runtime.kafka_client.library_names import KAFKA_PYTHON
 from runtime.kafka_client.socket_cleanup import DIRECT
@@ -76,6 +77,7 @@ def _consumer(bootstrap: str, options: Mapping[str, Any], settings: Mapping[str,
     client = _made(KafkaConsumer, bootstrap, options, {**_CONSUMER, **settings})
     # The client does not pass the option allow_auto_create_topics on to the requests that create topics.
     client._client._manager.cluster.config["allow_auto_create_topics"] = False
+    keep_joins(client._coordinator)
     return client
 
 
