@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final, Literal, TypeAlias
+
 import msgspec
 
 from schemas import codec
+
+JobStateName: TypeAlias = Literal["running", "progress", "done", "failed", "cancel", "cancelled"]
+ENDED: Final[frozenset[JobStateName]] = frozenset({"done", "failed", "cancelled"})
+"""States after which nothing more becomes of a job."""
 
 
 class Job(msgspec.Struct, frozen=True, gc=False):
@@ -13,9 +19,9 @@ class Job(msgspec.Struct, frozen=True, gc=False):
     Attributes
     ----------
     model
-        Name among the stream's models.
+        Name among the stream's batch models.
     by
-        A person, or the name of the alert whose rule asks for it.
+        A person, the schedule, or the name of the alert whose rule asks for it.
     at
         Time of the request (ms).
     """
@@ -30,6 +36,43 @@ class Job(msgspec.Struct, frozen=True, gc=False):
         return codec.JOB.encode(msgspec.structs.asdict(self))
 
 
+class JobState(msgspec.Struct, frozen=True, gc=False):
+    """What has become of a job, or that a person wants it cancelled. Key: the job's id.
+
+    Attributes
+    ----------
+    state
+        ``running``: a trainer has claimed it, with the `attempt`; ``progress``; ``done``, ``failed`` and ``cancelled``
+        end it; ``cancel`` is a person's wish.
+    by
+        The trainer's process, or a person.
+    detail
+        JSON. ``running``: range of the log and the version's name; ``progress``: `done`, `of` and a text; ``done``: the
+        version, the table of the search, the comparison, and why it was deployed or not; ``failed``, ``cancel``: why.
+    """
+
+    id: str
+    model: str
+    state: JobStateName
+    attempt: int
+    by: str
+    at: int
+    detail: str
+
+    def encode(self) -> bytes:
+        return codec.JOB_STATE.encode(msgspec.structs.asdict(self))
+
+
+JobRecord: TypeAlias = Job | JobState
+
+
 def read_job(data: bytes) -> Job:
     """Read a Job. Raises CodecError if it is not one."""
     return Job(**codec.JOB.decode(data))
+
+
+def read_job_record(data: bytes) -> JobRecord:
+    """Read a record of the jobs topic. Raises CodecError if it is none."""
+    if data.startswith(codec.JOB_STATE.header):
+        return JobState(**codec.JOB_STATE.decode(data))
+    return read_job(data)

@@ -98,9 +98,9 @@ def run_judge(
 
 def _has_models(loaded: LoadedStream, role: str) -> bool:
     """Return whether a stream has models to compare; report it if not."""
-    if not loaded.stream.models:
+    if not loaded.stream.named:
         say(f"{loaded.path.name}: there is one model, so the {role} has nothing to do; models={{...}} names others")
-    return bool(loaded.stream.models)
+    return bool(loaded.stream.named)
 
 
 def _first_labels(

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from millstream.stream.alert_rules import Rule, check_rules, roll_back
+from millstream.stream.batch import BatchModel, check_batch
 from millstream.stream.calendar import Calendar
 from millstream.stream.competition import Model, Promote, check_models, check_promote, check_slices
 from millstream.stream.duration import milliseconds
@@ -54,6 +55,8 @@ class Stream:
     models
         Further models that learn the same log, by name: see `Model`. `model` serves first; a person or the rule may
         promote another.
+    batch
+        Models that jobs train on the log with scikit-learn, by name: see `BatchModel`.
     promote
         The rule by which another model is promoted: see `Promote`. Without it, only a person promotes one.
     slices
@@ -115,8 +118,9 @@ class Stream:
 
     name: str
     task: Task
-    model: Callable[[], Any] | Model
+    model: Callable[[], Any] | Model | BatchModel
     models: Mapping[str, Model] = field(default_factory=dict)
+    batch: Mapping[str, BatchModel] = field(default_factory=dict)
     promote: Promote | None = None
     slices: Mapping[str, Slice] = field(default_factory=dict)
     shadow_share: float = 1.0
@@ -157,20 +161,21 @@ class Stream:
         self._check_features()
         self._check_target()
         check_models(self.models, self.name)
-        check_promote(self.promote, self.task, self.models)
+        check_batch(self.batch, self.models, self.name, self.task)
+        check_promote(self.promote, self.task, self.named)
         check_slices(self.slices, self.contract.private)
         check_metrics_from(self.metrics_from)
         self._check_competition()
         check_targets(self.notify)
-        check_rules(self.alerts, self.task, self._reaching, self.models, [target.name for target in self.notify])
+        check_rules(self.alerts, self.task, self._reaching, self.named, [target.name for target in self.notify])
 
     def _check_competition(self) -> None:
         share = self.shadow_share
         if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
             raise InvalidStream(f"Stream: shadow_share={share!r:.60} must be a number from 0 to 1")
         reaching = self._reaching
-        for name, model in (("model", self.model), *self.models.items()):
-            for feature in model.sees or () if isinstance(model, Model) else ():
+        for name, model in (("model", self.model), *self.named.items()):
+            for feature in model.sees or () if isinstance(model, (Model, BatchModel)) else ():
                 if reaching is not None and feature not in reaching:
                     raise InvalidStream(
                         f"Model: {name} sees {feature!r}, which is not in features= and never reaches it"
@@ -271,7 +276,7 @@ class Stream:
     @property
     def sees(self) -> frozenset[str] | None:
         """Names of the features that `model` is given, `None` if all."""
-        sees = self.model.sees if isinstance(self.model, Model) else None
+        sees = self.model.sees if isinstance(self.model, (Model, BatchModel)) else None
         return None if sees is None else frozenset(sees)
 
     @property
@@ -280,8 +285,13 @@ class Stream:
         return self.contract if self.sees is None else self.contract.narrowed(self.sees)
 
     def of_model(self, name: str) -> Stream:
-        """Return the stream with one of `models` as its model; with an empty name the stream itself."""
-        return replace(self, model=self.models[name]) if name else self
+        """Return the stream with one of its named models as its model; with an empty name the stream itself."""
+        return replace(self, model=self.named[name]) if name else self
+
+    @property
+    def named(self) -> Mapping[str, Model | BatchModel]:
+        """The stream's models beside its own, by name: those that learn from each event, and batch models."""
+        return {**self.models, **self.batch}
 
     @property
     def target(self) -> Target:

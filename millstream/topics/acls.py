@@ -97,7 +97,7 @@ def _of_a_role(names: Names, role: Role) -> list[Right]:
     # A role that runs on demand commits its place in a group of its own, named after its instance.
     found = _in_group(names, role.name, prefixed=role.on_demand) if role.commits else []
     # The learners of all models have the same user: they write the same topics.
-    for model in names.models if role.per_model else ():
+    for model in roles.models_that_learn(names) if role.per_model else ():
         found += _in_group(names, role.of_model(model).name)
     for each in role.commits_as:
         found += _in_group(names, each, prefixed=True)

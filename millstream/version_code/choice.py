@@ -222,7 +222,7 @@ def run_code(code: Code) -> LoadedStream:
     try:
         module = space.main()
         loaded = loaded_from(module, file, space.owns, code.files, code.model_name)
-        names = () if loaded.model else tuple(loaded.stream.models)
+        names = () if loaded.model else tuple(loaded.stream.named)
         others = [loaded_from(module, file, space.owns, code.files, name) for name in names]
     except LoadError as error:
         raise VersionRefused(f"the code that the version carries does not run: {error}") from error
