@@ -75,6 +75,12 @@ class TrainingResult(msgspec.Struct, frozen=True, kw_only=True, tag="result"):
         True if the interval of the difference of losses lies above `at_least`.
     labels_from_ms, labels_to_ms
         Broker times of the labels that it was trained on.
+    form
+        Form of its rows, as `RowForm.as_json` returns it.
+    refit
+        True if it was fitted again on all rows after its test.
+    notes
+        What a person should know of it: unseeded parts, weights that the estimator does not take.
     """
 
     examples: int
@@ -94,6 +100,9 @@ class TrainingResult(msgspec.Struct, frozen=True, kw_only=True, tag="result"):
     better: bool | None = None
     labels_from_ms: int | None = None
     labels_to_ms: int | None = None
+    form: dict[str, Any] = {}
+    refit: bool = False
+    notes: list[str] = []
 
 
 TrainingMessage = TrainingProgress | TrainingFailed | TrainingResult
