@@ -167,9 +167,7 @@ class _Measuring:
     def alone(self, name: str, chosen: Numbers) -> Measured:
         """Return the measures of the new model alone."""
         rows = self._rows
-        return Measured(
-            name, len(chosen), _interval(rows.new_losses[chosen]), self._metrics_of(rows.new, chosen)
-        )
+        return Measured(name, len(chosen), _interval(rows.new_losses[chosen]), self._metrics_of(rows.new, chosen))
 
     def both(self, name: str, chosen: Numbers) -> Measured:
         """Return the measures of both models on rows that were served."""

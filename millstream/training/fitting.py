@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from consumers.model.estimator_model import one_thread
 from consumers.model.row_form import RowForm, class_array
 from millstream.training.examples import Examples, Moment, Numbers
 from millstream.training.splitting import CannotTrain
@@ -82,9 +83,9 @@ class Tables:
         The form of the rows, made from those of the training part alone.
     """
 
-    def __init__(self, examples: Examples, train: Numbers, task: Task, form: RowForm, classes: Sequence[Scalar]) -> None:
+    def __init__(self, examples: Examples, train: Numbers, task: Task, form: RowForm) -> None:
         self._examples = examples
-        self._spelled = bool(classes)
+        self._spelled = bool(form.classes)
         self._task = task
         self.form = form
         self._places = {index: place for place, index in enumerate(train.tolist())}
@@ -118,7 +119,7 @@ def fit(estimator: Any, table: Table) -> Any:
     weight = weight_name(estimator)
     given = {weight: table.weights} if weight is not None and table.weighted else {}
     try:
-        with warnings.catch_warnings():
+        with one_thread(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a person reads notes, not warnings of a process without a terminal
             return estimator.fit(table.rows, table.labels, **given)
     except MemoryError:

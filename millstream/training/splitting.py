@@ -8,6 +8,7 @@ later is in neither.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -84,7 +85,7 @@ def folds(examples: Examples, ordered: Numbers, count: int) -> list[Split]:
         If a part would be too small.
     """
     ends: Any = np.linspace(0, len(ordered), count + 2).round().astype(int)[1:]
-    found = [split_at(examples, ordered, begin, end) for begin, end in zip(ends[:-1], ends[1:], strict=True)]
+    found = [split_at(examples, ordered, begin, end) for begin, end in pairwise(ends)]
     if any(len(each.train) < LEAST_TEST or len(each.test) < LEAST_TEST for each in found):
         raise CannotTrain(
             f"{len(ordered)} examples do not suffice for {count} folds, each with labels before its test part: "

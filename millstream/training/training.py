@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from millstream.stream.batch import BatchModel
 from millstream.stream.stream import Stream
 from millstream.training.collecting import Collector
 from millstream.training.comparing import Comparison, compare
-from millstream.training.examples import Examples, Moment, Numbers
+from millstream.training.examples import Examples, Numbers
 from millstream.training.fitting import Recipe, Tables, fit, unseeded, weight_name
 from millstream.training.limits import Memory
 from millstream.training.splitting import CannotTrain, Split, newest_apart
@@ -37,25 +36,21 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class Task:
-    """What to train, and on what.
+    """What to train.
 
     Attributes
     ----------
     stream
         The stream, with the batch model as its model.
-    collected
-        The examples of the range, and what was left out of it.
+    folder
+        Where the estimator is written.
     parameters
         Chosen before, instead of a search.
-    memory
-        `None` sets no limit.
     """
 
     stream: Stream
-    collected: Collector
     folder: Path
     parameters: Mapping[str, Any] | None = None
-    memory: Memory | None = None
 
     @property
     def model(self) -> BatchModel:
@@ -64,22 +59,31 @@ class Task:
         return self.stream.model
 
 
-def train(task: Task, progress: Progress) -> TrainingResult:
+def train(task: Task, collected: Collector, memory: Memory | None, progress: Progress) -> TrainingResult:
     """Train, test, and write the estimator to the folder.
+
+    Parameters
+    ----------
+    collected
+        The examples of the range, and what was left out of it.
+    memory
+        `None` sets no limit.
 
     Raises
     ------
     CannotTrain
         If it would fail again; the message says why, and the way out.
     """
-    return _Training(task, progress).run()
+    return _Training(task, collected, memory, progress).run()
 
 
 class _Training:
-    def __init__(self, task: Task, progress: Progress) -> None:
+    def __init__(self, task: Task, collected: Collector, memory: Memory | None, progress: Progress) -> None:
         self._task = task
+        self._collected = collected
+        self._memory = memory
         self._model = task.model
-        self._examples: Examples = task.collected.examples
+        self._examples: Examples = collected.examples
         self._progress = progress
         self._split: Split = newest_apart(self._examples, self._model.test)
         self._notes: list[str] = []
@@ -94,8 +98,8 @@ class _Training:
         self._progress(0, 1, "trial")
         newest = [self._examples.features[each] for each in split.test.tolist()]
         tried = try_fit(recipe, table, self._task.stream.task, tables.form, newest)
-        if self._task.memory is not None:
-            self._task.memory.check(f"a fit on {len(table)} rows", tried.bytes_a_row * len(table))
+        if self._memory is not None:
+            self._memory.check(f"a fit on {len(table)} rows", tried.bytes_a_row * len(table))
         parameters: dict[str, Any] = {}
         self._progress(0, 1, f"fit on {len(table)} rows")
         recipe = replace(recipe, parameters=parameters)
@@ -124,14 +128,14 @@ class _Training:
                 "the job a longer range (window=)"
             )
         later, _ = examples.known_at(range(len(examples)), None)
-        return class_array([*known, *later], task)[1]  # type: ignore[no-any-return]
+        return class_array([*known, *later], task)[1]
 
     def _tables(self, indexes: Numbers, classes: tuple[Scalar, ...]) -> Tables:
         stream = self._task.stream
         try:
             several = [self._examples.features[index] for index in indexes.tolist()]
             form = RowForm.of(self._model.rows, several, vector=vector_of(stream, several))
-            return Tables(self._examples, indexes, stream.task, replace(form, classes=classes), classes)
+            return Tables(self._examples, indexes, stream.task, replace(form, classes=classes))
         except (ModelError, TypeError, ValueError, OverflowError) as error:
             raise CannotTrain(f"the rows do not have one form: {error}") from error
 
@@ -178,7 +182,7 @@ class _Training:
         parameters: dict[str, Any],
         tolerance: float,
     ) -> TrainingResult:
-        collected, examples, model = self._task.collected, self._examples, self._model
+        collected, examples, model = self._collected, self._examples, self._model
         probe = self._probe(trained)
         labelled = [examples.labelled[each] for each in trained.tolist()]
         left_out = dict(collected.left_out)
@@ -233,5 +237,7 @@ def vector_of(stream: Stream, several: list[Features]) -> str:
     declared = [name for name, feature in stream.seen.declared.items() if feature.type == "vector"]
     met = declared or sorted({name for each in several for name, value in each.items() if isinstance(value, list)})
     if len(met) != 1:
-        raise CannotTrain(f"rows='vector' needs one vector feature; there are {', '.join(met) or 'none'}: name it (sees=)")
+        raise CannotTrain(
+            f"rows='vector' needs one vector feature; there are {', '.join(met) or 'none'}: name it (sees=)"
+        )
     return met[0]
