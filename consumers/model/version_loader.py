@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from consumers.model.checkpoints import MODEL_FILE
-from consumers.model.river_model import RiverModel
+from consumers.model.estimator_model import wrap_estimator
+from consumers.model.river_model import ModelError, RiverModel, wrap
+from consumers.model.row_form import RowForm
+from consumers.model.version_files import ESTIMATOR_FILE, FORM, MODEL_FILE
 from consumers.model.version_runtime import RunWith, try_out
-from model_store import Manifest, ModelStore
+from model_store import Manifest, ModelStore, VersionRefused
 from model_store.gil_pause import Breath, no_breath
 from schemas.target import Task
 
@@ -56,12 +58,36 @@ class VersionLoader:
         StoreError, ModelError
             If it cannot be loaded, or does not answer as it did when it was written.
         """
-        file = manifest.files.get(MODEL_FILE)
         run_with = self.choose(manifest)
-        if self.start_process is not None and file is not None and file.size >= LARGE_BYTES:
+        if self.start_process is not None and model_bytes(manifest) >= LARGE_BYTES:
             return LoadedModel(run_with.narrowed(self.start_process(manifest, sha256)), apart=True)
-        allowed, find = run_with.allowed, run_with.find
-        model = self.store.load(manifest, MODEL_FILE, extra_allowed=allowed, find=find, breath=breath)
-        face = run_with.face(model, self.task)
+        face = load_face(self.store, manifest, run_with, self.task, breath)
         try_out(face, manifest)
         return LoadedModel(face, apart=False)
+
+
+def load_face(
+    store: ModelStore, manifest: Manifest, run_with: RunWith, task: Task, breath: Breath = no_breath
+) -> RiverModel:
+    """Return the model of a version, of River or of scikit-learn, ready to answer but not tried.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be loaded.
+    """
+    if ESTIMATOR_FILE in manifest.files:
+        estimator = store.load_estimator(manifest, ESTIMATOR_FILE)
+        try:
+            return run_with.narrowed(wrap_estimator(estimator, task, RowForm.from_json(manifest.extra.get(FORM))))
+        except ModelError as error:
+            raise VersionRefused(f"version {manifest.version}: {error}") from error
+    allowed, find = run_with.allowed, run_with.find
+    model = store.load(manifest, MODEL_FILE, extra_allowed=allowed, find=find, breath=breath)
+    return run_with.narrowed(wrap(model, task))
+
+
+def model_bytes(manifest: Manifest) -> int:
+    """Return the size of the file that a version's model is loaded from, 0 if it has none."""
+    file = manifest.files.get(ESTIMATOR_FILE if ESTIMATOR_FILE in manifest.files else MODEL_FILE)
+    return 0 if file is None else file.size

@@ -16,9 +16,9 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from consumers.model.checkpoints import MODEL_FILE
 from consumers.model.river_model import RiverModel
 from consumers.model.version_files import CODE_FILE
+from consumers.model.version_loader import load_face, model_bytes
 from consumers.model.version_runtime import RunWith, try_out
 from consumers.predictor.model_process import VersionProcess, read_frame, reason_of, say_raised, say_ready, serve
 from model_store import Manifest, VersionId, VersionRefused, open_store
@@ -96,8 +96,7 @@ def starter(
         command = [sys.executable, "-P", "-m", "millstream.processes.model_process_main"]
         # As in every process that predicts, so that sums over a set are computed in the same order.
         environment = {**os.environ, "PYTHONHASHSEED": "0"}
-        file = manifest.files.get(MODEL_FILE)
-        seconds = LEAST_SECONDS + (0 if file is None else file.size) / _BYTES_A_SECOND
+        seconds = LEAST_SECONDS + model_bytes(manifest) / _BYTES_A_SECOND
         return VersionProcess(command, environment, msgspec.msgpack.encode(request), seconds)
 
     return start
@@ -121,8 +120,7 @@ def load(request: Request) -> RiverModel:
         if own.definition != request.definition:
             raise VersionRefused(f"{own.path.name} has changed since this process read it: start it again")
         run_with = RunWith(own.allowed)
-    model = store.load(manifest, MODEL_FILE, extra_allowed=run_with.allowed, find=run_with.find)
-    face = run_with.face(model, request.task)
+    face = load_face(store, manifest, run_with, request.task)
     try_out(face, manifest)
     return face
 

@@ -82,7 +82,7 @@ class BatchModel:
     86400000
     """
 
-    make: Callable[[], Any]
+    make: Callable[[], Any] = field(kw_only=False)
     rows: Literal["dicts", "frame", "vector"] = "dicts"
     search: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     candidates: int = 20

@@ -1,0 +1,121 @@
+"""Limits of a process that trains: low priority, one thread of compiled code, memory."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from millstream.training.splitting import CannotTrain
+
+NICENESS: Final = 19
+THREADS: Final = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+)
+_UNITS: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_SIZE: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?\s*", re.IGNORECASE)
+_WATCH_SECONDS: Final = 0.1
+_ROOM: Final = 0.95  # of the limit: what a training may hold before it is ended
+_WAYS: Final = "give it more (memory=), fewer rows (most=, window=), or a sparse or smaller form of its rows"
+
+
+def bytes_of(size: str | int) -> int:
+    """Return a size in bytes. Raises ValueError if it is none.
+
+    >>> bytes_of("4GiB"), bytes_of("512M"), bytes_of(1000)
+    (4294967296, 536870912, 1000)
+    """
+    if isinstance(size, int):
+        return size
+    found = _SIZE.fullmatch(size)
+    if found is None:
+        raise ValueError(f"{size!r:.40} is no size such as '4GiB'")
+    return int(float(found[1]) * _UNITS[found[2].lower()])
+
+
+def held() -> int:
+    """Return the bytes of memory that this process and its children hold."""
+    return sum(map(_resident, _family(os.getpid())))
+
+
+def _resident(process: int) -> int:
+    try:
+        pages = Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1]
+    except (OSError, IndexError):
+        return 0
+    return int(pages) * resource.getpagesize()
+
+
+def _family(process: int) -> list[int]:
+    found, waiting = [], [process]
+    while waiting:
+        each = waiting.pop()
+        found.append(each)
+        for children in Path(f"/proc/{each}/task").glob("*/children"):
+            try:
+                waiting += map(int, children.read_text(encoding="ascii").split())
+            except OSError:
+                continue
+    return found
+
+
+class Memory:
+    """Memory limit of a training.
+
+    A thread watches what is held, so that a training ends with a message before the system would end a process, which
+    might be another one. A single request for more than the limit raises MemoryError at once.
+    """
+
+    def __init__(self, limit: int, end: Callable[[str], None]) -> None:
+        self.limit = limit
+        self._end = end
+        self._done = threading.Event()
+
+    def start(self) -> None:
+        """Begin to watch."""
+        try:
+            _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+            most = held() + self.limit
+            resource.setrlimit(resource.RLIMIT_DATA, (most if hard < 0 else min(most, hard), hard))
+        except (OSError, ValueError):
+            pass  # the thread watches all the same
+        threading.Thread(target=self._watch, name="memory", daemon=True).start()
+
+    def stop(self) -> None:
+        """End the watch."""
+        self._done.set()
+
+    def _watch(self) -> None:
+        while not self._done.wait(_WATCH_SECONDS):
+            now = held()
+            if now > _ROOM * self.limit:
+                self._end(f"it holds {text(now)} of memory, and may hold {text(self.limit)}: {_WAYS}")
+                return
+
+    def check(self, what: str, more: float) -> None:
+        """Raise CannotTrain if `more` bytes do not fit beside what is held."""
+        needed = held() + int(more)
+        if needed > self.limit:
+            raise CannotTrain(f"{what} needs about {text(needed)} of memory, and may hold {text(self.limit)}: {_WAYS}")
+
+
+def be_quiet() -> None:
+    """Give the processor to whatever else wants it."""
+    os.nice(max(0, NICENESS - os.getpriority(os.PRIO_PROCESS, 0)))
+
+
+def text(size: float) -> str:
+    """Return a size as people write it.
+
+    >>> text(1536 * 1024 * 1024)
+    '1.5 GiB'
+    """
+    return f"{size / (1 << 30):.1f} GiB" if size >= 1 << 30 else f"{size / (1 << 20):.0f} MiB"
