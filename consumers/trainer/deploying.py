@@ -23,7 +23,7 @@ class Deployed(NamedTuple):
 def deploy(names: Names, how: Deploy, trained: Trained, now: InForce, now_ms: int) -> Deployed:
     """Return what is done with a version, given which model serves."""
     published, stream, version = trained.published, names.stream, trained.version
-    by_hand = f"`millstream models promote {stream} {version}` serves it"
+    by_hand = f"`millstream models pin {stream} {version}` serves it"
     if now.model == published.model and not now.pinned:
         # Announced, it would serve at once.
         if not trained.better:

@@ -355,7 +355,7 @@ def test_an_alert_asks_once_wherever_the_trainer_is_killed(place: str) -> None:
     [
         ("shadow", True, InForce("s"), 1, 0, "a challenger"),
         ("shadow", None, InForce("s"), 1, 0, "a challenger"),
-        ("by-hand", True, InForce("s"), 1, 0, "announced: `millstream models promote s gbdt:1/100` serves it"),
+        ("by-hand", True, InForce("s"), 1, 0, "announced: `millstream models pin s gbdt:1/100` serves it"),
         ("if-better", True, InForce("s", "ab"), 1, 1, "it is better, and serves instead of main"),
         ("if-better", False, InForce("s"), 1, 0, "a challenger: it is not better"),
         ("if-better", None, InForce("s"), 1, 0, "a challenger: it could not be compared with what serves"),
