@@ -67,7 +67,7 @@ def test_killed_anywhere_each_job_ends_once_and_attempts_are_counted(place: str)
         for job in "abc":
             told = world.told(job)
             assert [state for state, _ in told if state in ENDED] == [told[-1][0]], (every, told)
-            assert [each for each in told[:-1]] == [("running", number) for number in range(1, len(told))]
+            assert list(told[:-1]) == [("running", number) for number in range(1, len(told))]
             assert len(told) <= 4
             failed = told[-1][0] == "failed"
             assert not failed or len(told) == 4
