@@ -373,10 +373,11 @@ class ModelStore:
         check_model(model)
         return {each for name in self._backend.names(f"{model}/pins") if (each := pinned_at(name))}
 
-    def prune(self, model: str, retention: Retention, keep: Collection[VersionId]) -> Pruned:
+    def prune(self, model: str, retention: Retention, keep: Collection[VersionId], *, trained: bool = False) -> Pruned:
         """Delete versions by the retention rule, then objects that no version has.
 
-        Only the model's learner calls this. Versions that cannot be verified stay.
+        Only the model's learner calls this, or the trainer for one that it has `trained`. Versions that cannot be
+        verified stay.
 
         Raises
         ------
@@ -385,7 +386,7 @@ class ModelStore:
         """
         contents = self._index.contents(self.versions(model))
         made = [(version, content.made_ms) for version, content in contents.items() if content.made_ms is not None]
-        going = to_delete(made, retention, {*keep, *self.pinned(model)})
+        going = to_delete(made, retention, {*keep, *self.pinned(model)}, trained=trained)
         return self._index.delete(model, going, contents)
 
     def _content(self, version: VersionId) -> Content:

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 from consumers.trainer.training import TrainingResult
 from millstream import BatchModel, Stream
 from millstream.stream.stream import Stream as Declared
+from millstream.training.collecting import Collector
 from millstream.training.reading import collected
 from millstream.training.training import Task, train
 from runtime.kafka_client.records import PlainRecord
@@ -85,9 +86,17 @@ def stream_with(
     return whole.of_model("tree")
 
 
+def collected_from(stream: Declared, log: Sequence[PlainRecord]) -> Collector:
+    """Return the examples of a log in memory."""
+    assert isinstance(stream.model, BatchModel)
+    pieces = [log[begin : begin + 500] for begin in range(0, len(log), 500)]
+    return collected(stream, stream.model, pieces, len(log), None, _quiet)
+
+
 def trained(stream: Declared, log: Sequence[PlainRecord], folder: Path, **task: Any) -> TrainingResult:
     """Return the result of a training on a log in memory."""
-    work = Task(stream, folder, **task)
-    pieces = [log[begin : begin + 500] for begin in range(0, len(log), 500)]
-    quiet = lambda done, of, text: None  # noqa: E731
-    return train(work, collected(stream, work.model, pieces, len(log), None, quiet), None, quiet)
+    return train(Task(stream, folder, **task), collected_from(stream, log), None, _quiet)
+
+
+def _quiet(done: int, of: int, text: str) -> None:
+    """Show nothing."""

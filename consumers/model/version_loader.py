@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from consumers.model.estimator_model import wrap_estimator
 from consumers.model.river_model import ModelError, RiverModel, wrap
 from consumers.model.row_form import RowForm
-from consumers.model.version_files import ESTIMATOR_FILE, FORM, MODEL_FILE
+from consumers.model.version_files import ESTIMATOR_FILE, FORM, MODEL_FILE, PROBE
 from consumers.model.version_runtime import RunWith, try_out
 from model_store import Manifest, ModelStore, VersionRefused
 from model_store.gil_pause import Breath, no_breath
+from schemas.events import Features
 from schemas.target import Task
 
 LARGE_BYTES: Final = 32 << 20
 """Size from which a model gets a process of its own."""
+LARGE_ESTIMATOR_BYTES: Final = 1 << 20
+"""The same for an estimator: its file is packed, and read by Python code, half a second for each of these."""
+SLOW_SECONDS: Final = 0.02
+"""Time of one answer from which an estimator gets one: other threads of this process have to wait meanwhile."""
 
 
 class LoadedModel(NamedTuple):
@@ -59,10 +66,14 @@ class VersionLoader:
             If it cannot be loaded, or does not answer as it did when it was written.
         """
         run_with = self.choose(manifest)
-        if self.start_process is not None and model_bytes(manifest) >= LARGE_BYTES:
-            return LoadedModel(run_with.narrowed(self.start_process(manifest, sha256)), apart=True)
+        start = self.start_process
+        if start is not None and _is_large(manifest):
+            return LoadedModel(run_with.narrowed(start(manifest, sha256)), apart=True)
         face = load_face(self.store, manifest, run_with, self.task, breath)
         try_out(face, manifest)
+        # A learner's versions come every second, so each of those must not start a process.
+        if start is not None and ESTIMATOR_FILE in manifest.files and answer_seconds(face, manifest) >= SLOW_SECONDS:
+            return LoadedModel(run_with.narrowed(start(manifest, sha256)), apart=True)
         return LoadedModel(face, apart=False)
 
 
@@ -87,7 +98,24 @@ def load_face(
     return run_with.narrowed(wrap(model, task))
 
 
+def answer_seconds(face: RiverModel, manifest: Manifest) -> float:
+    """Return how long an answer to one of the version's probe events takes, 0 if it has none."""
+    probe: Sequence[Features] = manifest.extra.get(PROBE, ())
+    found = 0.0
+    for features in probe[:2]:  # the shorter of two: the machine may have been busy with something else
+        began = time.perf_counter()
+        with contextlib.suppress(Exception):  # what it refuses, it refuses quickly
+            face.predict(features)
+        took = time.perf_counter() - began
+        found = min(found or took, took)
+    return found
+
+
 def model_bytes(manifest: Manifest) -> int:
     """Return the size of the file that a version's model is loaded from, 0 if it has none."""
     file = manifest.files.get(ESTIMATOR_FILE if ESTIMATOR_FILE in manifest.files else MODEL_FILE)
     return 0 if file is None else file.size
+
+
+def _is_large(manifest: Manifest) -> bool:
+    return model_bytes(manifest) >= (LARGE_ESTIMATOR_BYTES if ESTIMATOR_FILE in manifest.files else LARGE_BYTES)

@@ -179,6 +179,7 @@ def serve(model: RiverModel, source: IO[bytes], sink: IO[bytes]) -> None:
             several = decoder.decode(read_frame(source))
         except EOFError:
             return
+        model.ahead(several)
         write_frame(sink, _encoder.encode([_answer(model, features) for features in several]))
 
 

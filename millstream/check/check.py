@@ -16,6 +16,7 @@ from millstream.check.model_checks import look_at_metrics, look_at_parts, look_a
 from millstream.check.round_trip import Trial, TrialError, differing, refuses_text, unanswered
 from millstream.check.row_checks import look_at_rows
 from millstream.check.sample_events import Sample, sample
+from millstream.stream.batch import BatchModel
 from millstream.stream.load import LoadedStream
 from millstream.stream.model_parameters import walk
 from model_store import restricted_pickle
@@ -52,6 +53,8 @@ def check(loaded: LoadedStream, examples: int = _EXAMPLES, place: str | None = N
     found = _Check(loaded, examples, place).report()
     known = set(found.findings)
     for other in loaded.others:
+        if isinstance(other.stream.model, BatchModel):
+            continue  # it does not learn one by one
         # What is said of the stream as a whole is not said again of each model.
         found_too = _Check(other, examples, place).report().findings
         own = [each for each in found_too if each not in known and (each.about, each.severity) != ("code", "ok")]

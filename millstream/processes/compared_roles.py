@@ -55,7 +55,8 @@ def run_shadow(
     spread = spread_of(cluster, names, topics)
     if not has_partitions(loaded, topics, spread, names.topic(SHADOWS), names.whole, names.topic("labels")):
         return FAILED
-    stream, models = loaded.stream, [each.model_id for each in loaded.each_model]
+    stream = loaded.stream
+    models = [each.model_id for each in loaded.each_model if not each.model or each.model in stream.asked]
     store = open_store(settings.models, settings.keys, sign=False)
     choose = VersionCode(loaded, store, code, say).to_answer
     loader = VersionLoader(store, stream.task, choose, starter(loaded, settings, choose))

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from millstream.stream.load import LoadedStream
 
 _LOADING_NICENESS: Final = 10
+# Of what scikit-learn computes with. A sum over threads differs in its last bit, and they take processors from others.
+ONE_THREAD: Final = MappingProxyType({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"})
 LEAST_SECONDS: Final = 60.0
 _BYTES_A_SECOND: Final = 4 << 20  # a tenth of the speed of a busy machine
 
@@ -95,7 +98,7 @@ def starter(
         )
         command = [sys.executable, "-P", "-m", "millstream.processes.model_process_main"]
         # As in every process that predicts, so that sums over a set are computed in the same order.
-        environment = {**os.environ, "PYTHONHASHSEED": "0"}
+        environment = {**os.environ, "PYTHONHASHSEED": "0", **ONE_THREAD}
         seconds = LEAST_SECONDS + model_bytes(manifest) / _BYTES_A_SECOND
         return VersionProcess(command, environment, msgspec.msgpack.encode(request), seconds)
 

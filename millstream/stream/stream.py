@@ -289,6 +289,11 @@ class Stream:
         return replace(self, model=self.named[name]) if name else self
 
     @property
+    def asked(self) -> frozenset[str]:
+        """Names of the named models that are asked in the shadow: all but batch models that a person serves."""
+        return frozenset(self.models) | {name for name, each in self.batch.items() if each.deploy != "by-hand"}
+
+    @property
     def named(self) -> Mapping[str, Model | BatchModel]:
         """The stream's models beside its own, by name: those that learn from each event, and batch models."""
         return {**self.models, **self.batch}

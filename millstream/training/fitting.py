@@ -81,6 +81,8 @@ class Tables:
     ----------
     form
         The form of the rows, made from those of the training part alone.
+    regression
+        True if labels are numbers.
     """
 
     def __init__(self, examples: Examples, train: Numbers, task: Task, form: RowForm) -> None:
@@ -88,6 +90,7 @@ class Tables:
         self._spelled = bool(form.classes)
         self._task = task
         self.form = form
+        self.regression = task == "regression"
         self._places = {index: place for place, index in enumerate(train.tolist())}
         self._rows = form.matrix([examples.features[index] for index in train.tolist()])
 

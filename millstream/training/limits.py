@@ -24,6 +24,7 @@ _UNITS: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _SIZE: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?\s*", re.IGNORECASE)
 _WATCH_SECONDS: Final = 0.1
 _ROOM: Final = 0.95  # of the limit: what a training may hold before it is ended
+_STACKS: Final = 256 << 20  # of threads that begin later, and what allocators keep in reserve
 _WAYS: Final = "give it more (memory=), fewer rows (most=, window=), or a sparse or smaller form of its rows"
 
 
@@ -44,6 +45,14 @@ def bytes_of(size: str | int) -> int:
 def held() -> int:
     """Return the bytes of memory that this process and its children hold."""
     return sum(map(_resident, _family(os.getpid())))
+
+
+def _asked_for() -> int:
+    """Return the bytes that count for the system's limit, most of which are never used."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmData:"):
+            return int(line.split()[1]) << 10
+    return 0
 
 
 def _resident(process: int) -> int:
@@ -81,13 +90,13 @@ class Memory:
 
     def start(self) -> None:
         """Begin to watch."""
+        threading.Thread(target=self._watch, name="memory", daemon=True).start()
         try:
             _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-            most = held() + self.limit
+            most = _asked_for() + self.limit + _STACKS
             resource.setrlimit(resource.RLIMIT_DATA, (most if hard < 0 else min(most, hard), hard))
         except (OSError, ValueError):
             pass  # the thread watches all the same
-        threading.Thread(target=self._watch, name="memory", daemon=True).start()
 
     def stop(self) -> None:
         """End the watch."""

@@ -21,6 +21,7 @@ from millstream.training.comparing import Comparison, compare
 from millstream.training.examples import Examples, Numbers
 from millstream.training.fitting import Recipe, Tables, fit, unseeded, weight_name
 from millstream.training.limits import Memory
+from millstream.training.searching import Found, Search, as_declared, on_cores, written
 from millstream.training.splitting import CannotTrain, Split, newest_apart
 from millstream.training.trial import depends_on_company, face_of, try_fit
 from model_store.errors import StoreError
@@ -100,9 +101,9 @@ class _Training:
         tried = try_fit(recipe, table, self._task.stream.task, tables.form, newest)
         if self._memory is not None:
             self._memory.check(f"a fit on {len(table)} rows", tried.bytes_a_row * len(table))
-        parameters: dict[str, Any] = {}
+        found = self._chosen(tables)
         self._progress(0, 1, f"fit on {len(table)} rows")
-        recipe = replace(recipe, parameters=parameters)
+        recipe = replace(recipe, parameters=found.parameters)
         estimator = fit(recipe.new(), table)
         estimator, form = self._saved(estimator, tables.form, newest)
         self._progress(0, 1, f"test on {len(split.test)} rows")
@@ -110,7 +111,17 @@ class _Training:
         trained = split.train
         if model.final == "refit":
             estimator, form, trained = self._refit(recipe, classes)
-        return self._result(estimator, form, trained, comparison, parameters, tried.tolerance)
+        return self._result(estimator, form, trained, comparison, found, tried.tolerance)
+
+    def _chosen(self, tables: Tables) -> Found:
+        """Return the parameters to train with: those that were asked for, else those that a search finds."""
+        model, given = self._model, self._task.parameters
+        if given is not None:
+            return Found(as_declared(given, model), [])
+        if not model.search:
+            return Found({}, [])
+        search = Search(model, self._examples, self._split, tables, on_cores(model.cores))
+        return search.run(self._progress)
 
     # --- before the fit ------------------------------------------------------------------------------
 
@@ -179,7 +190,7 @@ class _Training:
         form: RowForm,
         trained: Numbers,
         comparison: Comparison,
-        parameters: dict[str, Any],
+        found: Found,
         tolerance: float,
     ) -> TrainingResult:
         collected, examples, model = self._collected, self._examples, self._model
@@ -193,7 +204,8 @@ class _Training:
             chain=collected.chain,
             skipped=collected.skipped,
             left_out={reason: count for reason, count in left_out.items() if count},
-            parameters=parameters,
+            parameters={name: written(value) for name, value in found.parameters.items()},
+            table=found.table,
             seed=model.seed,
             threads=1,
             cpu=cpu_name(),

@@ -1,0 +1,110 @@
+"""The process that trains for a trainer, on a log of a real Kafka: its messages, its file, and how it ends."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+from batch_log import records, simple_rows, trained
+from loop_helpers import put
+
+from consumers.trainer.training import (
+    TrainingFailed,
+    TrainingMessage,
+    TrainingProgress,
+    TrainingRequest,
+    TrainingResult,
+)
+from millstream.config.settings import Settings
+from millstream.stream.load import load_stream
+from millstream.topics import admin
+from millstream.training.training import ESTIMATOR
+from runtime.kafka_client.cluster import Cluster
+from schemas.topics import Names
+
+STREAM = """
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.feature_extraction import DictVectorizer
+from sklearn.pipeline import make_pipeline
+from river import linear_model
+from millstream import BatchModel, Stream
+
+def trees():
+    return make_pipeline(
+        DictVectorizer(sparse=False), HistGradientBoostingClassifier(max_iter=20, random_state=1))
+
+stream = Stream(name="mine", task="binary", model=linear_model.LogisticRegression, batch={
+    "tree": BatchModel(trees), "small": BatchModel(trees, memory="1MiB")})
+"""
+ROWS = 600
+
+
+class Log:
+    """A stream with examples on a Kafka."""
+
+    def __init__(self, bootstrap: str, prefix: str, folder: Path) -> None:
+        self.folder = folder
+        self.file = folder / "mine.py"
+        self.file.write_text(STREAM)
+        self.loaded = load_stream(str(self.file))
+        self.settings = Settings(folder / "home", bootstrap, prefix)
+        self.cluster, self.names = Cluster(bootstrap), Names("mine", prefix)
+        admin.create(self.cluster, self.names, partitions=1, label_wait_ms=self.loaded.stream.labels.wait_ms)
+        self.records = records(simple_rows(ROWS))
+        put(self.cluster, self.topic, [each.value or b"" for each in self.records])
+
+    @property
+    def topic(self) -> str:
+        return self.names.topic("examples")
+
+    def request(self, **more: object) -> TrainingRequest:
+        given = {
+            "stream": str(self.file),
+            "model": "tree",
+            "job": "job-1",
+            "attempt": 1,
+            "topic_id": self.cluster.topic_info(self.topic)[self.topic].id,
+            "begin": 0,
+            "end": ROWS,
+            "folder": str(self.folder),
+        }
+        return msgspec.convert({**given, **more}, TrainingRequest)
+
+    def run(self, request: TrainingRequest) -> list[TrainingMessage]:
+        """Run a child as a trainer does; return its messages."""
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "millstream.training.child"],
+            input=msgspec.json.encode(request),
+            env={"PYTHONPATH": ":".join(sys.path), **self.settings.environment()},
+            stdout=subprocess.PIPE,
+            timeout=120,
+            check=True,
+        )
+        return [msgspec.json.decode(line, type=TrainingMessage) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture
+def log(bootstrap: str, prefix: str, tmp_path: Path) -> Log:
+    return Log(bootstrap, prefix, tmp_path)
+
+
+def test_a_child_trains_what_the_same_records_in_memory_give(log: Log, tmp_path: Path) -> None:
+    *progress, result = log.run(log.request())
+    assert isinstance(result, TrainingResult)
+    assert all(isinstance(each, TrainingProgress) for each in progress)
+    assert (log.folder / ESTIMATOR).exists()
+    here = trained(log.loaded.of_model("tree").stream, log.records, tmp_path)
+    assert (result.chain, result.probed, result.examples) == (here.chain, here.probed, here.examples)
+    assert result.comparison == here.comparison
+
+
+def test_a_child_fails_with_the_reason_where_another_attempt_would_fail_too(log: Log) -> None:
+    (*_, other_log) = log.run(log.request(topic_id="AAAAAAAAAAAAAAAAAAAAAA"))
+    assert isinstance(other_log, TrainingFailed)
+    assert "is not the log that the job was asked for" in other_log.why
+    (*_, too_small) = log.run(log.request(model="small"))
+    assert isinstance(too_small, TrainingFailed)
+    assert "of memory, and may hold 1 MiB: give it more (memory=)" in too_small.why
