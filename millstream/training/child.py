@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import msgspec
 
 from consumers.trainer.training import TrainingFailed, TrainingMessage, TrainingRequest
+from millstream.estimators.fitting import CannotTrain
 from millstream.training.limits import THREADS, Memory, be_quiet, bytes_of
 from millstream.training.messages import Messages, own_output
-from millstream.training.splitting import CannotTrain
 from runtime.exits import OK, TRY_AGAIN
 from runtime.kafka_client.cluster import NoBroker
 from runtime.kafka_client.errors import KafkaError

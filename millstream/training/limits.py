@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from millstream.training.splitting import CannotTrain
+from millstream.estimators.fitting import CannotTrain
 
 NICENESS: Final = 19
 THREADS: Final = (

@@ -14,16 +14,17 @@ from consumers.model.fingerprint import Probes, fingerprint
 from consumers.model.river_model import ModelError, RiverModel
 from consumers.model.row_form import RowForm, class_array
 from consumers.trainer.training import TrainingResult
+from millstream.estimators.fitting import CannotTrain, Numbers, Recipe, fit, unseeded, weight_name
+from millstream.estimators.trial import depends_on_company, face_of, try_fit
 from millstream.stream.batch import BatchModel
 from millstream.stream.stream import Stream
 from millstream.training.collecting import Collector
 from millstream.training.comparing import Comparison, compare
-from millstream.training.examples import Examples, Numbers
-from millstream.training.fitting import Recipe, Tables, fit, unseeded, weight_name
+from millstream.training.examples import Examples
 from millstream.training.limits import Memory
 from millstream.training.searching import Found, Search, as_declared, on_cores, written
-from millstream.training.splitting import CannotTrain, Split, newest_apart
-from millstream.training.trial import depends_on_company, face_of, try_fit
+from millstream.training.splitting import Split, newest_apart
+from millstream.training.tables import Tables
 from model_store.errors import StoreError
 from model_store.estimators import dumps_estimator, loads_estimator
 from schemas.events import Features, Scalar
