@@ -17,7 +17,7 @@ import msgspec
 
 from consumers.trainer.training import TrainingFailed, TrainingMessage, TrainingRequest
 from millstream.estimators.fitting import CannotTrain
-from millstream.training.limits import THREADS, Memory, be_quiet, bytes_of
+from millstream.training.limits import THREADS, Memory, be_quiet
 from millstream.training.messages import Messages, own_output
 from runtime.exits import OK, TRY_AGAIN
 from runtime.kafka_client.cluster import NoBroker
@@ -68,7 +68,7 @@ def _train(request: TrainingRequest, out: Messages) -> TrainingMessage:
         out.send(TrainingFailed(why))
         os._exit(OK)  # whatever the other threads do
 
-    memory = Memory(bytes_of(task.model.memory), end)
+    memory = Memory(task.model.memory_bytes, end)
     memory.start()
     records = read_range(settings.cluster(), settings.names(stream), request.topic_id, request.begin, request.end)
     count = request.end - request.begin

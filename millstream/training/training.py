@@ -15,6 +15,7 @@ from consumers.model.river_model import ModelError, RiverModel
 from consumers.model.row_form import RowForm, class_array
 from consumers.trainer.training import TrainingResult
 from millstream.estimators.fitting import CannotTrain, Numbers, Recipe, fit, unseeded, weight_name
+from millstream.estimators.row_forms import form_of
 from millstream.estimators.trial import depends_on_company, face_of, try_fit
 from millstream.stream.batch import BatchModel
 from millstream.stream.stream import Stream
@@ -143,11 +144,10 @@ class _Training:
         return class_array([*known, *later], task)[1]
 
     def _tables(self, indexes: Numbers, classes: tuple[Scalar, ...]) -> Tables:
-        stream = self._task.stream
+        several = [self._examples.features[index] for index in indexes.tolist()]
+        form = form_of(self._task.stream, several, classes)
         try:
-            several = [self._examples.features[index] for index in indexes.tolist()]
-            form = RowForm.of(self._model.rows, several, vector=vector_of(stream, several))
-            return Tables(self._examples, indexes, stream.task, replace(form, classes=classes))
+            return Tables(self._examples, indexes, self._task.stream.task, form)
         except (ModelError, TypeError, ValueError, OverflowError) as error:
             raise CannotTrain(f"the rows do not have one form: {error}") from error
 
@@ -234,23 +234,3 @@ class _Training:
             return fingerprint(self._face(estimator, form), probe)
         except ModelError as error:
             raise CannotTrain(f"the estimator does not answer an event that it was trained on: {error}") from error
-
-
-def vector_of(stream: Stream, several: list[Features]) -> str:
-    """Return the name of the stream's only vector feature; empty if the model's rows are no vectors.
-
-    Raises
-    ------
-    CannotTrain
-        If there are several, or none.
-    """
-    assert isinstance(stream.model, BatchModel)  # noqa: S101 - the stream was made with it
-    if stream.model.rows != "vector":
-        return ""
-    declared = [name for name, feature in stream.seen.declared.items() if feature.type == "vector"]
-    met = declared or sorted({name for each in several for name, value in each.items() if isinstance(value, list)})
-    if len(met) != 1:
-        raise CannotTrain(
-            f"rows='vector' needs one vector feature; there are {', '.join(met) or 'none'}: name it (sees=)"
-        )
-    return met[0]
