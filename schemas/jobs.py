@@ -24,6 +24,9 @@ class Job(msgspec.Struct, frozen=True, gc=False):
         A person, the schedule, or the name of the alert whose rule asks for it.
     at
         Time of the request (ms).
+    begin, end
+        Range of offsets of the examples log; `None`: from where the model's window begins, and to the end there is when
+        the job is first claimed.
     """
 
     id: str
@@ -31,6 +34,8 @@ class Job(msgspec.Struct, frozen=True, gc=False):
     why: str
     by: str
     at: int
+    begin: int | None = None
+    end: int | None = None
 
     def encode(self) -> bytes:
         return codec.JOB.encode(msgspec.structs.asdict(self))
@@ -47,8 +52,9 @@ class JobState(msgspec.Struct, frozen=True, gc=False):
     by
         The trainer's process, or a person.
     detail
-        JSON. ``running``: range of the log and the version's name; ``progress``: `done`, `of` and a text; ``done``: the
-        version, the table of the search, the comparison, and why it was deployed or not; ``failed``, ``cancel``: why.
+        JSON. ``running``: a `Claim`; ``progress``: `done`, `of` and a `text`, or `returned`; ``done``: the `version`,
+        the table of the search, the comparison, and why it was deployed or not; ``failed``, ``cancel``, ``cancelled``:
+        `why`.
     """
 
     id: str
@@ -64,6 +70,26 @@ class JobState(msgspec.Struct, frozen=True, gc=False):
 
 
 JobRecord: TypeAlias = Job | JobState
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """Detail of ``running``: what is trained on, and the version that it gives. All attempts of a job have the same.
+
+    Attributes
+    ----------
+    epoch
+        Of the version.
+    topic_id, begin, end
+        The examples log, and the range of offsets.
+    parent
+        Version to go on from, as text; empty for none.
+    """
+
+    epoch: int
+    topic_id: str
+    begin: int
+    end: int
+    parent: str = ""
 
 
 def read_job(data: bytes) -> Job:

@@ -26,6 +26,7 @@ from millstream.cli import (
     evaluate,
     export,
     http,
+    jobs,
     keys,
     models,
     performance,
@@ -39,6 +40,7 @@ from millstream.cli import (
     tokens,
     topics,
     trace,
+    train,
     uploads,
     version_code,
     version_decisions,
@@ -77,7 +79,7 @@ def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
     )
     for part in (run_command, roles, check_and_init, evaluate, preview, drift):
         part.register(app)
-    for part in (publish, read_topics, alerts, replay, backfill, trace, performance):
+    for part in (publish, read_topics, alerts, replay, backfill, trace, performance, train, jobs):
         part.register(app)
     for part in (models, keys, tokens, status, backup, topics, broker, http, uploads, console):
         part.register(app)

@@ -1,0 +1,1 @@
+"""Jobs of a stream as people see them: reading, asking, cancelling."""
