@@ -14,7 +14,7 @@ from consumers.model.fingerprint import Probes, fingerprint
 from consumers.model.river_model import ModelError, RiverModel
 from consumers.model.row_form import RowForm, class_array
 from consumers.trainer.training import TrainingResult
-from millstream.estimators.fitting import CannotTrain, Numbers, Recipe, fit, unseeded, weight_name
+from millstream.estimators.fitting import CannotTrain, Numbers, Recipe, Table, fit, unseeded, weight_name
 from millstream.estimators.row_forms import form_of
 from millstream.estimators.trial import depends_on_company, face_of, try_fit
 from millstream.stream.batch import BatchModel
@@ -22,6 +22,7 @@ from millstream.stream.stream import Stream
 from millstream.training.collecting import Collector
 from millstream.training.comparing import Comparison, compare
 from millstream.training.examples import Examples
+from millstream.training.going_on import Parent, go_on
 from millstream.training.limits import Memory
 from millstream.training.searching import Found, Search, as_declared, on_cores, written
 from millstream.training.splitting import Split, newest_apart
@@ -49,11 +50,14 @@ class Task:
         Where the estimator is written.
     parameters
         Chosen before, instead of a search.
+    parent
+        The version to go on from, if there is one.
     """
 
     stream: Stream
     folder: Path
     parameters: Mapping[str, Any] | None = None
+    parent: Parent | None = None
 
     @property
     def model(self) -> BatchModel:
@@ -106,7 +110,7 @@ class _Training:
         found = self._chosen(tables)
         self._progress(0, 1, f"fit on {len(table)} rows")
         recipe = replace(recipe, parameters=found.parameters)
-        estimator = fit(recipe.new(), table)
+        estimator = self._fitted(recipe, table)
         estimator, form = self._saved(estimator, tables.form, newest)
         self._progress(0, 1, f"test on {len(split.test)} rows")
         comparison = compare(self._task.stream, self._examples, split.test, self._face(estimator, form))
@@ -120,10 +124,14 @@ class _Training:
         model, given = self._model, self._task.parameters
         if given is not None:
             return Found(as_declared(given, model), [])
-        if not model.search:
+        if not model.search or self._task.parent is not None:
             return Found({}, [])
         search = Search(model, self._examples, self._split, tables, on_cores(model.cores))
         return search.run(self._progress)
+
+    def _fitted(self, recipe: Recipe, table: Table) -> Any:
+        parent = self._task.parent
+        return fit(recipe.new(), table) if parent is None else go_on(parent, recipe, table)
 
     # --- before the fit ------------------------------------------------------------------------------
 
@@ -145,7 +153,8 @@ class _Training:
 
     def _tables(self, indexes: Numbers, classes: tuple[Scalar, ...]) -> Tables:
         several = [self._examples.features[index] for index in indexes.tolist()]
-        form = form_of(self._task.stream, several, classes)
+        parent = self._task.parent
+        form = form_of(self._task.stream, several, classes) if parent is None else parent.form
         try:
             return Tables(self._examples, indexes, self._task.stream.task, form)
         except (ModelError, TypeError, ValueError, OverflowError) as error:
@@ -181,7 +190,7 @@ class _Training:
         ordered = self._examples.in_time()
         self._progress(0, 1, f"fit again on {len(ordered)} rows")
         tables = self._tables(ordered, classes)
-        estimator = fit(recipe.new(), tables.table(ordered, None))
+        estimator = self._fitted(recipe, tables.table(ordered, None))
         newest = [self._examples.features[each] for each in self._split.test.tolist()]
         return (*self._saved(estimator, tables.form, newest), ordered)
 
