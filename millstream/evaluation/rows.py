@@ -18,6 +18,7 @@ from schemas.codec import CodecError
 from schemas.contract import ContractError
 from schemas.events import Features, LabelValue, Lane
 from schemas.fast_examples import EntryReader
+from schemas.preparing import of_event
 from schemas.topics import Names
 
 _SHOWN: Final = 5
@@ -148,15 +149,15 @@ def _numbered(reader: RowSource, last: int | None) -> Iterator[Row | BadRow]:
 
 def _read(reader: RowSource, on_bad: Callable[[BadRow], None], last: int | None) -> Iterator[Row]:
     """Yield rows up to the one numbered `last`, with the features as the predictor uses them: a `Calendar`'s too."""
-    contract = reader.spec.contract
-    dated = contract.calendar is not None
+    contract, prepare = reader.spec.contract, reader.spec.prepare
+    computed = contract.calendar is not None or prepare is not None
     for row in reader.rows(on_bad):
         if last is not None and row.row_number > last:
             return
         features = row.features
-        if dated:
+        if computed:
             try:
-                features = contract.of_event(features, row.event_time_ms)
+                features = of_event(contract, prepare, features, row.event_time_ms)
             except ContractError as error:
                 on_bad(reader.bad(row.line, str(error)))
                 continue

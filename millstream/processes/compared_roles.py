@@ -64,7 +64,7 @@ def run_shadow(
     versions = ChallengerVersions(Announcements(log, models), loader, say)
     slices, count = SliceReader(stream.slices), len(stream.slices)
     shadow_settings = ShadowSettings(
-        names, models, spread, stream.shadow_share, stream.contract, slices, count, new_epoch
+        names, models, spread, stream.shadow_share, stream.contract, slices, count, new_epoch, stream.prepare
     )
     kept = state_alerts(cluster, names, SHADOW, instance)
     memory = TopicMemory(settings.state(names) / f"{SHADOW}-{instance}.json", written=kept.written)

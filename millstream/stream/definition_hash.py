@@ -46,7 +46,9 @@ def _lines(
     if isinstance(weight, Mapping):
         # The order of the classes has no meaning.
         weight = dict(sorted(weight.items(), key=lambda item: repr(item[0])))
-    for path, value in (("weight", weight), ("model", model)):
+    # Definitions of streams without it are as they were.
+    prepare = () if stream.prepare is None else (("prepare", stream.prepare),)
+    for path, value in (("weight", weight), *prepare, ("model", model)):
         parts = list(walk(value, path, own))
         yield from (f"{part.path} = {part.text}" for part in parts)
         yield from (f"{path}.{line}" for line in source_slice.lines(files, main, own_names(parts, own)))
@@ -55,6 +57,11 @@ def _lines(
 def model_lines(text: str) -> list[str]:
     """Return the lines of a definition about the computation of answers; the others are about learning."""
     return [line for line in text.splitlines() if line.startswith("model")]
+
+
+def prepare_lines(text: str) -> list[str]:
+    """Return the lines of a definition about what is made of an event before the contract."""
+    return [line for line in text.splitlines() if line.startswith("prepare")]
 
 
 def definition_hash(text: str) -> str:

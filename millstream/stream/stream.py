@@ -32,6 +32,7 @@ from millstream.stream.watching import Watch
 from model_store.retention import Retention
 from schemas.contract import Contract, Feature, FeatureType, clash
 from schemas.events import Features, Scalar
+from schemas.preparing import Prepare
 from schemas.sources.source import Source
 from schemas.target import Target, TargetError, Task
 from schemas.topics import InvalidName, Names
@@ -85,6 +86,9 @@ class Stream:
         ``labels``, or ``events`` for models that learn without labels (anomaly detection).
     weight
         Weight by class (``{True: 20.0}``), or ``function(features, label) -> float``. It is part of the example.
+    prepare
+        ``function(features) -> features``, run on every event before the contract: an embedding of one's own turns an
+        image's bytes or a text into numbers, which travel on in its place.
     features
         The contract: a type (``"number"``, …) or a `Feature` for each name. Without it, all finite and typed
         features are accepted. Or a `Source`: the external topic that events come from, with the contract.
@@ -135,6 +139,7 @@ class Stream:
     classes: Sequence[Scalar] | None = None
     learn_from: Literal["labels", "events"] = "labels"
     weight: Weight | None = None
+    prepare: Prepare | None = None
     features: Source | Mapping[str, Feature | FeatureType] = field(default_factory=dict)
     calendar: Calendar | None = None
     partitions: int = 4
@@ -158,6 +163,8 @@ class Stream:
         check_choices(self, _CHOICES)
         check_counts(self, "partitions")
         self._check_learning()
+        if self.prepare is not None and not callable(self.prepare):
+            raise InvalidStream("Stream: prepare= must be a function of the features, such as lambda features: {...}")
         self._check_features()
         self._check_target()
         check_models(self.models, self.name)
