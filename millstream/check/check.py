@@ -9,6 +9,7 @@ from typing import Final
 
 from consumers.model.river_model import ModelError, RiverModel
 from millstream.check.alert_checks import look_at_alerts
+from millstream.check.batch_checks import look_at_batch
 from millstream.check.code_checks import look_at_code
 from millstream.check.contract_checks import look_at_contract, look_at_limits
 from millstream.check.findings import CheckReport, Finding, Severity
@@ -53,10 +54,13 @@ def check(loaded: LoadedStream, examples: int = _EXAMPLES, place: str | None = N
     found = _Check(loaded, examples, place).report()
     known = set(found.findings)
     for other in loaded.others:
-        if isinstance(other.stream.model, BatchModel):
-            continue  # it does not learn one by one
         # What is said of the stream as a whole is not said again of each model.
-        found_too = _Check(other, examples, place).report().findings
+        batch = isinstance(other.stream.model, BatchModel)
+        found_too = (
+            tuple(look_at_batch(other, loaded, examples, place))
+            if batch
+            else _Check(other, examples, place).report().findings
+        )
         own = [each for each in found_too if each not in known and (each.about, each.severity) != ("code", "ok")]
         named = (dataclasses.replace(each, text=f"model {other.model}: {each.text}") for each in own)
         found = dataclasses.replace(found, findings=(*found.findings, *named))

@@ -55,10 +55,13 @@ def verify(
 ) -> int:
     """Rebuild a version from the log, and compare the number of examples, the hash chain and the answers.
 
+    A version that a job has trained is trained again, with the parameters that were chosen for it.
+
     The exit code is 0 if all agree, else 1.
 
     Example: millstream models verify phishing 1/1250
     """
+    from millstream.training.verifying import is_trained, verify_trained
     from millstream.version_code.choice import VersionCode
     from millstream.versions.operations import verify_version
 
@@ -69,8 +72,16 @@ def verify(
     chosen = VersionCode(loaded, store, code, lambda line: print(line, file=sys.stderr))
     wanted = version_or_newest(store, settings, names, version)
     base = None if from_ is None else parsed(from_, wanted.model)
+    trained = is_trained(store.manifest(wanted))
+    if trained and base is not None:
+        raise UsageError(
+            "--from is for versions that learn from each event: this one was trained on a range of the log"
+        )
     with Bar("offsets") as bar, filling_in(stream):
-        found = verify_version(chosen, settings.cluster(), names, wanted, base, bar.show)
+        if trained:
+            found = verify_trained(chosen, settings.cluster(), names, wanted, bar.show)
+        else:
+            found = verify_version(chosen, settings.cluster(), names, wanted, base, bar.show)
     said: dict[str, Any] = {
         "version": str(found.version),
         "from": str(found.base),

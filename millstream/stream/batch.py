@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 from millstream.stream.duration import milliseconds
 from millstream.stream.errors import InvalidStream
+from millstream.stream.memory_size import bytes_of
 from millstream.stream.parameter_checks import check_choices, check_counts, check_number, check_spans, known_parameters
 from millstream.stream.parameter_groups import Span
 from schemas.model_names import MAIN, is_model_name
@@ -114,12 +115,19 @@ class BatchModel:
         check_counts(self, "candidates", "folds", "most", "cores")
         check_spans(self, "window", "every", "not_more_than", "longest")
         check_number(self, "at_least", least=0.0)
+        self._check_memory()
         check_number(self, "test", above=0.0, below=1.0)
         self._check_schedule()
         self._check_search()
         self._check_names()
         if self.cluster is not None and not (isinstance(self.cluster, str) and _CLUSTER.fullmatch(self.cluster)):
             raise InvalidStream(f"BatchModel: cluster={self.cluster!r:.60} must be like 'dask://host:8786'")
+
+    def _check_memory(self) -> None:
+        try:
+            bytes_of(self.memory)
+        except InvalidStream as error:
+            raise InvalidStream(f"BatchModel: memory={error}") from error
 
     def _check_schedule(self) -> None:
         if self.at is None:
@@ -151,6 +159,11 @@ class BatchModel:
     def __call__(self) -> Any:
         """Return a new estimator."""
         return self.make()
+
+    @property
+    def memory_bytes(self) -> int:
+        """`memory` in bytes."""
+        return bytes_of(self.memory)
 
     @property
     def every_ms(self) -> int:

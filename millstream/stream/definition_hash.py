@@ -14,10 +14,25 @@ from typing import Any, Final
 import msgspec
 
 from millstream.stream import source_slice
+from millstream.stream.batch import BatchModel
 from millstream.stream.model_parameters import own_names, walk
 from millstream.stream.stream import Stream
 
 _LONG: Final = 60
+_OF_TRAINING: Final = (
+    "rows",
+    "search",
+    "candidates",
+    "folds",
+    "score",
+    "seed",
+    "most",
+    "test",
+    "final",
+    "warm_start",
+    "onnx",
+)
+"""Parameters of a batch model on which a training depends. The range of the log is chosen anew by each job."""
 
 
 def definition_text(stream: Stream, model: Any, own: Callable[[str], bool], files: Mapping[str, str], main: str) -> str:
@@ -52,6 +67,10 @@ def _lines(
         parts = list(walk(value, path, own))
         yield from (f"{part.path} = {part.text}" for part in parts)
         yield from (f"{path}.{line}" for line in source_slice.lines(files, main, own_names(parts, own)))
+    if isinstance(stream.model, BatchModel):
+        for name in _OF_TRAINING:
+            parts = list(walk(getattr(stream.model, name), f"training.{name}", own))
+            yield from (f"{part.path} = {part.text}" for part in parts)
 
 
 def model_lines(text: str) -> list[str]:

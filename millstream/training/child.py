@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import msgspec
 
 from consumers.trainer.training import TrainingFailed, TrainingMessage, TrainingRequest
-from millstream.training.limits import THREADS, Memory, be_quiet, bytes_of
+from millstream.estimators.fitting import CannotTrain
+from millstream.training.limits import THREADS, Memory, be_quiet
 from millstream.training.messages import Messages, own_output
-from millstream.training.splitting import CannotTrain
+from model_store import StoreUnavailable, VersionId
 from runtime.exits import OK, TRY_AGAIN
 from runtime.kafka_client.cluster import NoBroker
 from runtime.kafka_client.errors import KafkaError
@@ -46,7 +47,7 @@ def main() -> int:
         out.send(TrainingFailed(str(error)))
     except MemoryError:
         out.send(TrainingFailed(_NO_MEMORY))
-    except (KafkaError, NoBroker) as error:
+    except (KafkaError, NoBroker, StoreUnavailable) as error:
         print(f"training: {error}", file=sys.stderr, flush=True)
         return TRY_AGAIN
     return OK
@@ -54,25 +55,37 @@ def main() -> int:
 
 def _train(request: TrainingRequest, out: Messages) -> TrainingMessage:
     from millstream.stream.load import LoadError, load_stream
+    from millstream.training.going_on import parent_of
     from millstream.training.reading import collected, read_range
     from millstream.training.training import Task, train
+    from model_store import open_store
 
     try:
         loaded = load_stream(request.stream).of_model(request.model)
     except LoadError as error:
         raise CannotTrain(str(error)) from error
     stream, settings = loaded.stream, _settings()
-    task = Task(stream, Path(request.folder), parameters=request.parameters)
+    parent = None
+    if request.parent:
+        version = version_of(request.parent, loaded.model_id)
+        parent = parent_of(open_store(settings.models, settings.keys, sign=False), version)
+    task = Task(stream, Path(request.folder), request.parameters, parent)
 
     def end(why: str) -> NoReturn:
         out.send(TrainingFailed(why))
         os._exit(OK)  # whatever the other threads do
 
-    memory = Memory(bytes_of(task.model.memory), end)
+    memory = Memory(task.model.memory_bytes, end)
     memory.start()
     records = read_range(settings.cluster(), settings.names(stream), request.topic_id, request.begin, request.end)
     count = request.end - request.begin
     return train(task, collected(stream, task.model, records, count, memory, out.progress), memory, out.progress)
+
+
+def version_of(text: str, model: str) -> VersionId:
+    """Return a version of a model from its text, such as ``gbdt:4/81200``."""
+    epoch, _, examples = text.rpartition(":")[2].partition("/")
+    return VersionId(model, int(epoch), int(examples))
 
 
 def _settings() -> Settings:

@@ -16,8 +16,9 @@ from typing import Any, Final
 from consumers.model.lanes import LaneFault
 from consumers.model.learning_rules import LearningRules, Unfit
 from consumers.model.model_state import LearnerState
+from millstream.estimators.trial import Served
 from millstream.stream.slices import SliceReader
-from millstream.training.examples import Corrected, Examples, Moment, Served
+from millstream.training.examples import Corrected, Examples, Moment
 from runtime.kafka_client.records import Record
 from schemas.codec import CodecError
 from schemas.events import Features, LabelValue, Scalar

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
 from consumers.model.evaluation import Board, default_metrics
-from consumers.model.river_model import NO_ANSWER, RiverModel, wire_value
+from consumers.model.river_model import NO_ANSWER, RiverModel
 from consumers.referee.losses import Loss, LossRule
+from millstream.estimators.fitting import Numbers
+from millstream.estimators.trial import Served, answers_of
 from millstream.evaluation.intervals import MOST_BLOCKS, Estimate, estimate
 from millstream.stream.processor_rules import learning_rules
 from millstream.stream.promotion_rule import loss_rule
 from millstream.stream.slices import SliceValues
 from millstream.stream.stream import Stream
-from millstream.training.examples import Examples, Numbers, Served
-from schemas.events import Features, Scalar
-
-_TOGETHER: Final = 500
+from millstream.training.examples import Examples
+from schemas.events import Scalar
 
 
 class Measured(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -82,24 +82,6 @@ class _Rows(NamedTuple):
     times: Sequence[tuple[int, int]]
     new_losses: Numbers
     served_losses: Numbers  # NaN where nothing was served
-
-
-def answers_of(face: RiverModel, several: Sequence[Features]) -> list[Served | None]:
-    """Return the answers to events as a predictor sends them; `None` where it would report an error."""
-    answers: list[Served | None] = []
-    for begin in range(0, len(several), _TOGETHER):
-        some = several[begin : begin + _TOGETHER]
-        face.ahead(some)
-        answers += [_answer(face, features) for features in some]
-    return answers
-
-
-def _answer(face: RiverModel, features: Features) -> Served | None:
-    try:
-        answer = face.predict(features)
-    except Exception:  # noqa: BLE001 - an estimator may raise anything
-        return None
-    return wire_value(answer.value), answer.wire_probabilities()
 
 
 def compare(stream: Stream, examples: Examples, test: Numbers, face: RiverModel) -> Comparison:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
-from schemas.events import Features, LabelValue, Scalar
+from millstream.estimators.fitting import Numbers
+from millstream.estimators.trial import Served
+from schemas.events import Features, Scalar
 
-Served = tuple[LabelValue | None, dict[str, float] | None]
-Numbers = np.ndarray[Any, np.dtype[Any]]
 _BEFORE_ALL: Final = -1  # place of a prediction among what came in its millisecond: before every label of the log
 
 

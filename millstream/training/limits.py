@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import resource
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from millstream.training.splitting import CannotTrain
+from millstream.estimators.fitting import CannotTrain
 
 NICENESS: Final = 19
 THREADS: Final = (
@@ -20,26 +19,10 @@ THREADS: Final = (
     "NUMEXPR_NUM_THREADS",
     "BLIS_NUM_THREADS",
 )
-_UNITS: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-_SIZE: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?\s*", re.IGNORECASE)
 _WATCH_SECONDS: Final = 0.1
 _ROOM: Final = 0.95  # of the limit: what a training may hold before it is ended
 _STACKS: Final = 256 << 20  # of threads that begin later, and what allocators keep in reserve
 _WAYS: Final = "give it more (memory=), fewer rows (most=, window=), or a sparse or smaller form of its rows"
-
-
-def bytes_of(size: str | int) -> int:
-    """Return a size in bytes. Raises ValueError if it is none.
-
-    >>> bytes_of("4GiB"), bytes_of("512M"), bytes_of(1000)
-    (4294967296, 536870912, 1000)
-    """
-    if isinstance(size, int):
-        return size
-    found = _SIZE.fullmatch(size)
-    if found is None:
-        raise ValueError(f"{size!r:.40} is no size such as '4GiB'")
-    return int(float(found[1]) * _UNITS[found[2].lower()])
 
 
 def held() -> int:

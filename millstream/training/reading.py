@@ -8,13 +8,13 @@ from contextlib import closing
 from threading import Event
 from typing import TYPE_CHECKING, Final
 
+from millstream.estimators.fitting import CannotTrain
 from millstream.reading import topic_readers
 from millstream.reading.range_reader import Overtaken, RangeReader
 from millstream.stream.processor_rules import learning_rules
 from millstream.stream.slices import SliceReader
 from millstream.training.collecting import Collector
 from millstream.training.limits import Memory, held
-from millstream.training.splitting import CannotTrain
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,11 +14,12 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 
+from millstream.estimators.fitting import CannotTrain, Numbers, Recipe, Table, weight_name
 from millstream.stream.batch import BatchModel
-from millstream.training.examples import Examples, Numbers
-from millstream.training.fitting import Recipe, Table, Tables, weight_name
+from millstream.training.examples import Examples
 from millstream.training.scoring import scored
-from millstream.training.splitting import CannotTrain, Split, folds
+from millstream.training.splitting import Split, folds
+from millstream.training.tables import Tables
 
 FACTOR: Final = 3
 _PLAIN: Final = (bool, int, float, str, type(None))

@@ -13,14 +13,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from millstream.training.examples import Examples, Moment, Numbers
+from millstream.estimators.fitting import CannotTrain, Numbers
+from millstream.training.examples import Examples, Moment
 
 LEAST_TEST: Final = 10
 """Fewer examples in a test part say nothing, and give no interval."""
-
-
-class CannotTrain(Exception):  # noqa: N818
-    """A training that fails, and would again; the message says why, and the way out."""
 
 
 @dataclass(frozen=True)

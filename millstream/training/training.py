@@ -14,16 +14,19 @@ from consumers.model.fingerprint import Probes, fingerprint
 from consumers.model.river_model import ModelError, RiverModel
 from consumers.model.row_form import RowForm, class_array
 from consumers.trainer.training import TrainingResult
+from millstream.estimators.fitting import CannotTrain, Numbers, Recipe, Table, fit, unseeded, weight_name
+from millstream.estimators.row_forms import form_of
+from millstream.estimators.trial import depends_on_company, face_of, try_fit
 from millstream.stream.batch import BatchModel
 from millstream.stream.stream import Stream
 from millstream.training.collecting import Collector
 from millstream.training.comparing import Comparison, compare
-from millstream.training.examples import Examples, Numbers
-from millstream.training.fitting import Recipe, Tables, fit, unseeded, weight_name
+from millstream.training.examples import Examples
+from millstream.training.going_on import Parent, go_on
 from millstream.training.limits import Memory
 from millstream.training.searching import Found, Search, as_declared, on_cores, written
-from millstream.training.splitting import CannotTrain, Split, newest_apart
-from millstream.training.trial import depends_on_company, face_of, try_fit
+from millstream.training.splitting import Split, newest_apart
+from millstream.training.tables import Tables
 from model_store.errors import StoreError
 from model_store.estimators import dumps_estimator, loads_estimator
 from schemas.events import Features, Scalar
@@ -47,11 +50,14 @@ class Task:
         Where the estimator is written.
     parameters
         Chosen before, instead of a search.
+    parent
+        The version to go on from, if there is one.
     """
 
     stream: Stream
     folder: Path
     parameters: Mapping[str, Any] | None = None
+    parent: Parent | None = None
 
     @property
     def model(self) -> BatchModel:
@@ -104,7 +110,7 @@ class _Training:
         found = self._chosen(tables)
         self._progress(0, 1, f"fit on {len(table)} rows")
         recipe = replace(recipe, parameters=found.parameters)
-        estimator = fit(recipe.new(), table)
+        estimator = self._fitted(recipe, table)
         estimator, form = self._saved(estimator, tables.form, newest)
         self._progress(0, 1, f"test on {len(split.test)} rows")
         comparison = compare(self._task.stream, self._examples, split.test, self._face(estimator, form))
@@ -118,10 +124,14 @@ class _Training:
         model, given = self._model, self._task.parameters
         if given is not None:
             return Found(as_declared(given, model), [])
-        if not model.search:
+        if not model.search or self._task.parent is not None:
             return Found({}, [])
         search = Search(model, self._examples, self._split, tables, on_cores(model.cores))
         return search.run(self._progress)
+
+    def _fitted(self, recipe: Recipe, table: Table) -> Any:
+        parent = self._task.parent
+        return fit(recipe.new(), table) if parent is None else go_on(parent, recipe, table)
 
     # --- before the fit ------------------------------------------------------------------------------
 
@@ -142,11 +152,11 @@ class _Training:
         return class_array([*known, *later], task)[1]
 
     def _tables(self, indexes: Numbers, classes: tuple[Scalar, ...]) -> Tables:
-        stream = self._task.stream
+        several = [self._examples.features[index] for index in indexes.tolist()]
+        parent = self._task.parent
+        form = form_of(self._task.stream, several, classes) if parent is None else parent.form
         try:
-            several = [self._examples.features[index] for index in indexes.tolist()]
-            form = RowForm.of(self._model.rows, several, vector=vector_of(stream, several))
-            return Tables(self._examples, indexes, stream.task, replace(form, classes=classes))
+            return Tables(self._examples, indexes, self._task.stream.task, form)
         except (ModelError, TypeError, ValueError, OverflowError) as error:
             raise CannotTrain(f"the rows do not have one form: {error}") from error
 
@@ -180,7 +190,7 @@ class _Training:
         ordered = self._examples.in_time()
         self._progress(0, 1, f"fit again on {len(ordered)} rows")
         tables = self._tables(ordered, classes)
-        estimator = fit(recipe.new(), tables.table(ordered, None))
+        estimator = self._fitted(recipe, tables.table(ordered, None))
         newest = [self._examples.features[each] for each in self._split.test.tolist()]
         return (*self._saved(estimator, tables.form, newest), ordered)
 
@@ -233,23 +243,3 @@ class _Training:
             return fingerprint(self._face(estimator, form), probe)
         except ModelError as error:
             raise CannotTrain(f"the estimator does not answer an event that it was trained on: {error}") from error
-
-
-def vector_of(stream: Stream, several: list[Features]) -> str:
-    """Return the name of the stream's only vector feature; empty if the model's rows are no vectors.
-
-    Raises
-    ------
-    CannotTrain
-        If there are several, or none.
-    """
-    assert isinstance(stream.model, BatchModel)  # noqa: S101 - the stream was made with it
-    if stream.model.rows != "vector":
-        return ""
-    declared = [name for name, feature in stream.seen.declared.items() if feature.type == "vector"]
-    met = declared or sorted({name for each in several for name, value in each.items() if isinstance(value, list)})
-    if len(met) != 1:
-        raise CannotTrain(
-            f"rows='vector' needs one vector feature; there are {', '.join(met) or 'none'}: name it (sees=)"
-        )
-    return met[0]

@@ -31,7 +31,8 @@ from sklearn.pipeline import make_pipeline
 from consumers.model.estimator_model import wrap_estimator
 from consumers.model.fingerprint import fingerprint
 from consumers.model.row_form import RowForm
-from millstream.training.splitting import CannotTrain, newest_apart
+from millstream.estimators.fitting import CannotTrain
+from millstream.training.splitting import newest_apart
 from millstream.training.training import ESTIMATOR
 from model_store.estimators import loads_estimator
 from runtime.kafka_client.records import PlainRecord

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from consumers.model.estimator_model import one_thread
-from consumers.model.row_form import RowForm, class_array
-from millstream.training.examples import Examples, Moment, Numbers
-from millstream.training.splitting import CannotTrain
-from schemas.events import Scalar
-from schemas.label_spelling import class_key
-from schemas.target import Task
 
+Numbers = np.ndarray[Any, np.dtype[Any]]
 _SEED: Final = "random_state"
+
+
+class CannotTrain(Exception):  # noqa: N818
+    """A training that fails, and would again; the message says why, and the way out."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class Table:
     rows
         In the form of serving: a list, a data frame or a matrix.
     labels
-        As scikit-learn takes them; `of` has the same ones as the stream spells them.
+        As scikit-learn takes them.
     """
 
     rows: Any
@@ -72,42 +71,6 @@ class Table:
     def weighted(self) -> bool:
         """True unless every weight is 1."""
         return bool((self.weights != 1.0).any())
-
-
-class Tables:
-    """Makes tables of some of the examples: the same classes are spelled in the same way in each.
-
-    Attributes
-    ----------
-    form
-        The form of the rows, made from those of the training part alone.
-    regression
-        True if labels are numbers.
-    """
-
-    def __init__(self, examples: Examples, train: Numbers, task: Task, form: RowForm) -> None:
-        self._examples = examples
-        self._spelled = bool(form.classes)
-        self._task = task
-        self.form = form
-        self.regression = task == "regression"
-        self._places = {index: place for place, index in enumerate(train.tolist())}
-        self._rows = form.matrix([examples.features[index] for index in train.tolist()])
-
-    def table(self, indexes: Numbers, moment: Moment | None) -> Table:
-        """Return a table of examples of the training part, with labels as they were known at a moment."""
-        chosen = indexes.tolist()
-        labels, weights = self._examples.known_at(chosen, moment)
-        places = np.array([self._places[index] for index in chosen], dtype=np.intp)
-        return Table(rows_at(self._rows, places), self.spelled(labels), weights)
-
-    def spelled(self, labels: Sequence[Scalar]) -> Numbers:
-        """Return labels as the estimator knows them."""
-        if not self._spelled:
-            return class_array(labels, self._task)[0]  # type: ignore[no-any-return]
-        texts = np.empty(len(labels), dtype=object)
-        texts[:] = [class_key(label) for label in labels]
-        return texts
 
 
 def rows_at(rows: Any, places: Numbers) -> Any:

@@ -9,16 +9,16 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from consumers.model.estimator_model import wrap_estimator
-from consumers.model.river_model import ModelError, RiverModel
+from consumers.model.river_model import ModelError, RiverModel, wire_value
 from consumers.model.row_form import RowForm
-from millstream.training.comparing import answers_of
-from millstream.training.examples import Numbers, Served
-from millstream.training.fitting import Recipe, Table, fit, rows_at
-from millstream.training.splitting import CannotTrain
-from schemas.events import Features
+from millstream.estimators.fitting import CannotTrain, Numbers, Recipe, Table, fit, rows_at
+from schemas.events import Features, LabelValue
 from schemas.target import Task
 
+Served = tuple[LabelValue | None, dict[str, float] | None]
+"""An answer as a predictor sends it: value and shares."""
 TRIAL_ROWS: Final = 2000
+_TOGETHER: Final = 500
 _ASKED: Final = 200
 _COMPANIES: Final = (2, 7, _ASKED)  # sizes of batches: compiled sums take other paths for small ones
 
@@ -81,6 +81,24 @@ def depends_on_company(estimator: Any, task: Task, form: RowForm, asked: Sequenc
         if together != alone:
             return True
     return False
+
+
+def answers_of(face: RiverModel, several: Sequence[Features]) -> list[Served | None]:
+    """Return the answers to events as a predictor sends them; `None` where it would report an error."""
+    answers: list[Served | None] = []
+    for begin in range(0, len(several), _TOGETHER):
+        some = several[begin : begin + _TOGETHER]
+        face.ahead(some)
+        answers += [_answer(face, features) for features in some]
+    return answers
+
+
+def _answer(face: RiverModel, features: Features) -> Served | None:
+    try:
+        answer = face.predict(features)
+    except Exception:  # noqa: BLE001 - an estimator may raise anything
+        return None
+    return wire_value(answer.value), answer.wire_probabilities()
 
 
 def most_apart(first: Sequence[Served | None], second: Sequence[Served | None]) -> float:
