@@ -18,8 +18,8 @@ from loop_helpers import put
 from consumers.loop.job_states import KnownJob
 from consumers.trainer.offset_metadata import TrainerMetadata
 from millstream.config.settings import Settings, interpreter
-from millstream.jobs.reading import read_states, whole_job
 from millstream.reading import topic_readers
+from millstream.reading.jobs import read_states, whole_job
 from millstream.stream.load import load_stream
 from model_store import ModelStore, open_store
 from runtime.failpoints import VARIABLE
