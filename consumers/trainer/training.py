@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+
+TRAINER_PID: Final = "MILLSTREAM_TRAINER_PID"
+"""Environment variable of a training: the process that has started it, with which it ends."""
 
 
 class TrainingRequest(msgspec.Struct, frozen=True, kw_only=True):
