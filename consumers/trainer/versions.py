@@ -116,7 +116,7 @@ class VersionMaker:
         }
         return Draft(
             version=VersionId(self.definition.model, claim.epoch, result.examples),
-            parent=parsed_parent(self.definition.model, claim.parent),
+            parent=parsed_version(self.definition.model, claim.parent) if claim.parent else None,
             topic_id=claim.topic_id,
             offset=claim.end,
             examples=result.examples,
@@ -163,10 +163,8 @@ class VersionMaker:
         return Trained(text, published, result.better, evidence, _why(result.comparison, evidence), detail)
 
 
-def parsed_parent(model: str, text: str) -> VersionId | None:
-    """Return the version that a claim names as the one to go on from, `None` if it names none."""
-    if not text:
-        return None
+def parsed_version(model: str, text: str) -> VersionId:
+    """Return the version that `version_text` has written."""
     epoch, _, examples = text.rpartition(":")[2].partition("/")
     return VersionId(model, int(epoch), int(examples))
 

@@ -43,11 +43,11 @@ class Fit:
 
 
 class _Rung(NamedTuple):
-    """One rung: its number, how many rows are sampled, and training and test table of each fold."""
+    """One rung: its number, how many rows are sampled, and training and test part of each fold."""
 
     number: int
     rows: int
-    parts: list[tuple[Table, Table]]
+    parts: list[tuple[Part, Part]]
 
 
 class Runs(Protocol):
@@ -141,9 +141,9 @@ class Search:
             found.append((mean, row | ({"error": why} if why else {})))
         return found
 
-    def _fit(self, parameters: Mapping[str, Any], train: Table, test: Table) -> Fit:
+    def _fit(self, parameters: Mapping[str, Any], train: Part, test: Part) -> Fit:
         estimator = Recipe(self._model.make, parameters, self._model.seed).new()
-        return Fit(estimator, _part(train), _part(test), self._score, weight_name(estimator) or "")
+        return Fit(estimator, train, test, self._score, weight_name(estimator) or "")
 
     # --- rows ----------------------------------------------------------------------------------------
 
@@ -161,8 +161,8 @@ class Search:
             raise CannotTrain(f"the search: {why}")
         return found
 
-    def _parts(self, rows: int) -> list[tuple[Table, Table]]:
-        """Return training and test tables of the folds of so many rows. Raises CannotTrain if they do not suffice."""
+    def _parts(self, rows: int) -> list[tuple[Part, Part]]:
+        """Return training and test parts of the folds of so many rows. Raises CannotTrain if they do not suffice."""
         chosen = self._train[np.sort(self._order[:rows])]
         parts = []
         for split in folds(self._examples, chosen, self._model.folds):
@@ -172,7 +172,7 @@ class Search:
                     f"with {rows} rows in {self._model.folds} folds, a fold's training part has one class only: give "
                     "the job a longer range (window=), or fewer folds= or candidates="
                 )
-            parts.append((train, self._tables.table(split.test, self._moment)))
+            parts.append((_part(train), _part(self._tables.table(split.test, self._moment))))
         return parts
 
     def _sampled(self) -> Numbers:

@@ -19,6 +19,7 @@ from millstream.estimators.row_forms import form_of
 from millstream.estimators.trial import depends_on_company, face_of, try_fit
 from millstream.stream.batch import BatchModel
 from millstream.stream.stream import Stream
+from millstream.training.cluster import on_cluster
 from millstream.training.collecting import Collector
 from millstream.training.comparing import Comparison, compare
 from millstream.training.examples import Examples
@@ -126,7 +127,8 @@ class _Training:
             return Found(as_declared(given, model), [])
         if not model.search or self._task.parent is not None:
             return Found({}, [])
-        search = Search(model, self._examples, self._split, tables, on_cores(model.cores))
+        runs = on_cores(model.cores) if model.cluster is None else on_cluster(model.cluster)
+        search = Search(model, self._examples, self._split, tables, runs)
         return search.run(self._progress)
 
     def _fitted(self, recipe: Recipe, table: Table) -> Any:

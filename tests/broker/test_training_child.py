@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -18,11 +19,16 @@ from consumers.trainer.training import (
     TrainingRequest,
     TrainingResult,
 )
+from consumers.trainer.versions import VersionMaker
+from millstream.cli import app as cli
 from millstream.config.settings import Settings
 from millstream.stream.load import load_stream
+from millstream.stream.processor_rules import definition_of
 from millstream.topics import admin
 from millstream.training.training import ESTIMATOR
+from model_store import Manifest, VersionId, open_store
 from runtime.kafka_client.cluster import Cluster
+from schemas.jobs import Claim, Job
 from schemas.topics import Names
 
 STREAM = """
@@ -37,7 +43,8 @@ def trees():
         DictVectorizer(sparse=False), HistGradientBoostingClassifier(max_iter=20, random_state=1))
 
 stream = Stream(name="mine", task="binary", model=linear_model.LogisticRegression, batch={
-    "tree": BatchModel(trees), "small": BatchModel(trees, memory="1MiB")})
+    "tree": BatchModel(trees, search={"histgradientboostingclassifier__learning_rate": [0.1, 0.2]}),
+    "warm": BatchModel(trees, warm_start=True), "small": BatchModel(trees, memory="1MiB")})
 """
 ROWS = 600
 
@@ -73,6 +80,18 @@ class Log:
         }
         return msgspec.convert({**given, **more}, TrainingRequest)
 
+    def version(self, **more: object) -> Manifest:
+        """Train a version and put it into the store, as a trainer does."""
+        request = self.request(**more)
+        result = self.run(request)[-1]
+        assert isinstance(result, TrainingResult)
+        store = open_store(self.settings.models, self.settings.keys, sign=True)
+        own = self.loaded.of_model(request.model)
+        maker = VersionMaker(store, definition_of(own), "binary")
+        claim = Claim(request.attempt, request.topic_id, request.begin, request.end, request.parent)
+        maker.make(Job(request.job, request.model, "", "me", 0), claim, result, self.folder)
+        return store.manifest(VersionId(own.model_id, request.attempt, result.examples))
+
     def run(self, request: TrainingRequest) -> list[TrainingMessage]:
         """Run a child as a trainer does; return its messages."""
         done = subprocess.run(
@@ -99,6 +118,23 @@ def test_a_child_trains_what_the_same_records_in_memory_give(log: Log, tmp_path:
     here = trained(log.loaded.of_model("tree").stream, log.records, tmp_path)
     assert (result.chain, result.probed, result.examples) == (here.chain, here.probed, here.examples)
     assert result.comparison == here.comparison
+
+
+def test_a_verified_version_is_trained_again_and_equal(
+    log: Log, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in log.settings.environment().items():
+        monkeypatch.setenv(name, value)
+    first = log.version(begin=0, end=400)
+    verify = ("models", "verify", str(log.file))
+    assert cli.run((*verify, f"tree:1/{first.examples}", "--json")) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["examples"], said["chain"], said["answers"], said["replayed"]) == (True, True, True, 400)
+    before = log.version(model="warm", begin=0, end=400)
+    warm = log.version(model="warm", attempt=2, parent=f"warm:1/{before.examples}")
+    assert warm.fingerprint != before.fingerprint
+    assert cli.run((*verify, f"warm:2/{warm.examples}")) == 0
+    assert "is what the log says" in capsys.readouterr().out
 
 
 def test_a_child_fails_with_the_reason_where_another_attempt_would_fail_too(log: Log) -> None:
