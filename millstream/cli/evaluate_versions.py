@@ -16,6 +16,8 @@ from millstream.cli.shared_options import HERE, CodePolicy, Json, StreamName, Us
 from millstream.cli.version_choice import version_meant
 
 if TYPE_CHECKING:
+    from consumers.model.river_model import RiverModel
+    from millstream.replay.past_versions import PastVersions
     from model_store import ModelStore, VersionId
     from schemas.topics import Names
 
@@ -72,8 +74,22 @@ def evaluate(
         topic_id = cluster.topic_info(log.name)[log.name].id
         work = Evaluating(loaded.stream, store, log, topic_id, wanted, by)
         with Bar("offsets") as bar:
-            report = work.run(lambda version: past.get(version).model, bar.show)
+            report = work.run(lambda version: _loaded(past, store, version), bar.show)
     show(report, outputs, as_json=json)
+
+
+def _loaded(past: PastVersions, store: ModelStore, version: VersionId) -> RiverModel:
+    from millstream.evaluation.versions.evaluating import CannotEvaluateVersions
+    from millstream.replay.past_versions import CannotRemake
+    from model_store import NotFound
+
+    there = store.versions(version.model, version.epoch)
+    if not any(each <= version for each in there):
+        raise NotFound(f"there is no version {version}: `millstream models list` shows those that there are")
+    try:
+        return past.get(version).model
+    except CannotRemake as error:
+        raise CannotEvaluateVersions(f"{error}; or leave {version} out") from error
 
 
 def _newest(store: ModelStore, names: Names) -> list[VersionId]:

@@ -192,6 +192,8 @@ class LogRows:
     ----------
     begin, end
         Offsets of the range.
+    said
+        The range as it was asked for.
     """
 
     unit = "offset"
@@ -206,6 +208,7 @@ class LogRows:
             topic_readers.partitions_of(consumer, self._topic)  # else there is none to look for a range in
             found = span(consumer, self._topic, 1, first, last)
         self.begin, self.end = found.begin[0], found.end[0]
+        self.said = f"{first.text or 'its beginning'} to {last.text or 'its end'}"
 
     def count(self) -> int | None:
         return self.end - self.begin

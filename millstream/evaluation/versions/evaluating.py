@@ -33,6 +33,7 @@ _TOGETHER: Final = 500
 _NO_SLICE: Final = "(no slice)"
 Progress = Callable[[int, int | None], None]
 Key = Callable[[Row, Features], str]
+Load = Callable[[VersionId], RiverModel]
 
 
 class CannotEvaluateVersions(Exception):  # noqa: N818
@@ -84,8 +85,7 @@ class Evaluating:
             raise CannotEvaluateVersions(f"{stream.name} has no versions: a learner or a training makes the first")
         if log.begin >= log.end:
             raise CannotEvaluateVersions(
-                f"{log.name} has no examples from offset {log.begin:,} to {log.end:,}: name another range with --from "
-                "and --to"
+                f"{log.name} has no examples from {log.said}: name another range with --from and --to"
             )
         self._stream = stream
         self._store = store
@@ -101,14 +101,15 @@ class Evaluating:
         self._corrected: dict[tuple[str, int], LabelValue] = {}
         self._seen = dict.fromkeys(self._versions, 0)
         self._tested = dict.fromkeys(self._versions, 0)
-        self._unseen_from = log.begin
+        self._seen_to = -1
         self._times: tuple[int, int] | None = None
+        self._last = -1
         self._served = 0
         self._columns = {each: self._column() for each in self._versions}
         self._beside = {each: self._column() for each in self._versions}  # only where something was served
         self._as_served = self._column()
 
-    def run(self, load: Callable[[VersionId], RiverModel], show: Progress) -> VersionReport:
+    def run(self, load: Load, show: Progress) -> VersionReport:
         """Return the report.
 
         Parameters
@@ -136,8 +137,8 @@ class Evaluating:
         self._measure(several, faces)
         if self._times is None:
             raise CannotEvaluateVersions(
-                f"{self._log.name} has no labelled example from offset {self._log.begin:,} to {self._log.end:,} that "
-                f"can be measured{self._first_refusal()}"
+                f"{self._log.name} has no labelled example from {self._log.said} that can be measured"
+                f"{self._first_refusal()}"
             )
         return self._report(self._times)
 
@@ -194,18 +195,20 @@ class Evaluating:
         for version, face in faces.items():
             learned = self._learned[version]
             answers = answers_of(face, [each.features for each in several])
-            for (row, _, truth, key), example, found in zip(several, several, answers, strict=True):
+            for (row, _, truth, key), found in zip(several, answers, strict=True):
                 said = FAILED if found is None else found
                 self._columns[version].add(truth, said, row.times, key)
                 self._beside[version].add(truth, None if row.served is None else said, row.times, key)
-                if learned.holds(row.number, example.label_ms):
+                place = (row.number, *(row.times or (row.came_ms, row.came_ms)))
+                if learned.holds(*place):
                     self._seen[version] += 1
-                    self._unseen_from = max(self._unseen_from, row.number + 1)
-                elif learned.tested(row.number, example.label_ms):
+                    self._seen_to = max(self._seen_to, row.number)
+                elif learned.tested(*place):
                     self._tested[version] += 1
         for row, _, truth, key in several:
             self._as_served.add(truth, row.served, row.times, key)
             self._served += row.served is not None
+        self._last = several[-1].row.number
         begin = several[0].label_ms if self._times is None else self._times[0]
         self._times = (begin, several[-1].label_ms)
 
@@ -252,7 +255,7 @@ class Evaluating:
             to_ms=times[1],
             loss=self._loss_used,
             ranked_by=ranked_by,
-            unseen_from=self._unseen_from if self._log.begin < self._unseen_from < self._log.end else None,
+            unseen_from=self._seen_to + 1 if 0 <= self._seen_to < self._last else None,
             served=self._served,
         )
 

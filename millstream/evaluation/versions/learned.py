@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from consumers.trainer.versions import JOB, RANGE_BEGIN, REFIT
+from consumers.trainer.versions import COMPARISON, JOB, RANGE_BEGIN, REFIT
 from model_store import Manifest, ModelStore, NotFound, VersionId
 
 _EVER: Final = 1 << 62
@@ -13,11 +13,15 @@ _EVER: Final = 1 << 62
 
 @dataclass(frozen=True)
 class _Part:
-    """Offsets that were learned, of the labels that came until a time (ms)."""
+    """Offsets that were learned: of events that were predicted, and of labels that came, until two times (ms)."""
 
     begin: int
     end: int
-    until_ms: int = _EVER
+    asked_ms: int = _EVER
+    came_ms: int = _EVER
+
+    def holds(self, offset: int, asked_ms: int, came_ms: int) -> bool:
+        return self.begin <= offset < self.end and asked_ms <= self.asked_ms and came_ms <= self.came_ms
 
 
 class Learned:
@@ -38,14 +42,16 @@ class Learned:
         self._parts: list[_Part] = []
         self._add(version, newest=True)
 
-    def holds(self, offset: int, came_ms: int) -> bool:
-        """Return whether an example was learned, by its offset and the broker's time of its label."""
-        return any(part.begin <= offset < part.end and came_ms <= part.until_ms for part in self._parts)
+    def holds(self, offset: int, asked_ms: int, came_ms: int) -> bool:
+        """Return whether an example was learned, by its offset and the broker's times of prediction and label."""
+        return any(part.holds(offset, asked_ms, came_ms) for part in self._parts)
 
-    def tested(self, offset: int, came_ms: int) -> bool:
+    def tested(self, offset: int, asked_ms: int, came_ms: int) -> bool:
         """Return whether it was not learned, but lies in the range on whose newest part the version was tested."""
         tested = self._tested
-        return tested is not None and tested.begin <= offset < tested.end and not self.holds(offset, came_ms)
+        return (
+            tested is not None and tested.holds(offset, asked_ms, came_ms) and not self.holds(offset, asked_ms, came_ms)
+        )
 
     def _add(self, version: VersionId, *, newest: bool) -> None:
         manifest = self._manifest(version)
@@ -62,10 +68,13 @@ class Learned:
 
     def _add_trained(self, manifest: Manifest, *, newest: bool) -> None:
         extra: dict[str, Any] = manifest.extra
-        begin = int(extra.get(RANGE_BEGIN, 0))
-        until = None if extra.get(REFIT) else manifest.labels_to_ms
-        self._parts.append(_Part(begin, manifest.offset, _EVER if until is None else until))
-        if newest and until is not None:
+        begin, labels_to = int(extra.get(RANGE_BEGIN, 0)), manifest.labels_to_ms
+        tested_from = (extra.get(COMPARISON) or {}).get("from_ms")
+        if extra.get(REFIT) or labels_to is None or tested_from is None:
+            self._parts.append(_Part(begin, manifest.offset))
+            return
+        self._parts.append(_Part(begin, manifest.offset, int(tested_from), labels_to))
+        if newest:
             self._tested = _Part(begin, manifest.offset)
 
     def _manifest(self, version: VersionId) -> Manifest | None:
