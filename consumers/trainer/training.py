@@ -1,4 +1,4 @@
-"""What a trainer asks of the process that trains, and what it gets back: one line of JSON each way."""
+"""Request of a trainer to the process that trains, and its answers: one line of JSON each."""
 
 from __future__ import annotations
 

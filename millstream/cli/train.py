@@ -1,4 +1,4 @@
-"""`millstream train`: asks for a training of a batch model, and shows its progress when it is waited for."""
+"""`millstream train`: asks for a training of a batch model, and shows its progress."""
 
 from __future__ import annotations
 

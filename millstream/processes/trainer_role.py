@@ -1,4 +1,4 @@
-"""Wiring of the trainer: its rules from the stream file, the log, the store, and the processes that train."""
+"""Wiring of the trainer: rules from the stream file, the log, the store, the processes that train."""
 
 from __future__ import annotations
 
