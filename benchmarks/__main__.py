@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import (
+    batch_predictor,
     challengers,
     clients,
     cold_start,
@@ -44,6 +45,7 @@ Benchmark = Callable[[Rig, Size], list[Figure]]
 BENCHMARKS: Final[dict[str, Benchmark]] = {
     "predictor": throughput.predictor,
     "predictor-process": predictor_process.predictor_process,
+    "batch-predictor": batch_predictor.batch_predictor,
     "lean": throughput.lean,
     "fast-predictor": clients.fast_predictor,
     "client-latency": clients.client_latency,

@@ -1,4 +1,4 @@
-"""Fitted estimators of scikit-learn behind the interface of River's models: a batch of events is one call."""
+"""Fitted estimators of scikit-learn behind the interface of River's models, a batch in one call."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
 
+from consumers.model.dict_matrix import faster
 from consumers.model.river_model import Answer, ModelError, RiverModel, plain_value
 from consumers.model.row_form import RowForm
+from runtime.exits import RoleFailure
 from schemas.events import Features, Scalar
 from schemas.target import Task
 
@@ -49,20 +51,24 @@ class EstimatorModel:
         self.model = model
         self.form = form
         self._asks = asks
-        self._ahead: dict[int, tuple[Features, _Said]] = {}
+        self._ahead: Sequence[Features] = ()
+        self._said: list[_Said] = []
+        self._next = 0
 
     def ahead(self, several: Sequence[Features]) -> None:
         """Answer the next events, in one call unless they are asked alone."""
-        # The features are kept with their answers, so that no other object can get their identity.
-        said = self._answered(several)
-        self._ahead = {id(features): (features, each) for features, each in zip(several, said, strict=True)}
+        self._ahead, self._said, self._next = several, self._answered(several), 0
 
     def predict(self, features: Features) -> Answer:
-        found = self._ahead.pop(id(features), None)
-        said = self._answered([features])[0] if found is None else found[1]
-        if isinstance(said, BaseException):
-            raise said
-        return said
+        place = self._next
+        if place < len(self._said) and self._ahead[place] is features:
+            self._next = place + 1
+            said = self._said[place]
+        else:
+            said = self._answered([features])[0]
+        if said.__class__ is Answer:
+            return said
+        raise said  # type: ignore[misc]
 
     def decide(self, features: Features) -> Answer:
         return Answer(self.predict(features).value, None)
@@ -84,7 +90,7 @@ class EstimatorModel:
             return []
         try:
             return self._asks(self.form.matrix(several))
-        except _FATAL:
+        except (*_FATAL, RoleFailure):
             raise
         except BaseException as error:  # noqa: BLE001 - compiled parts may raise anything
             if len(several) == 1:
@@ -113,7 +119,7 @@ class _Classes:
 
     def __init__(self, estimator: Any, task: Task, form: RowForm) -> None:
         self._spelled = _spelling(task, form.classes)
-        self._shares = getattr(estimator, "predict_proba", None)
+        self._shares = faster(estimator, "predict_proba")
         self._decide: Callable[[Any], Any] | None = None
         if self._shares is None or not decides_by_share(estimator):
             self._decide = _method(estimator, "predict")
@@ -124,15 +130,22 @@ class _Classes:
         if self._shares is None:
             return [Answer(value, None) for value in decided or ()]
         matrix = np.asarray(self._shares(rows))
-        classes = self._classes
+        shares, classes = matrix.tolist(), self._classes
+        if matrix.shape[1:] != (len(classes),):
+            raise ModelError(f"the model answered with {matrix.shape[1:]} probabilities for {len(classes)} classes")
         if decided is None:
             decided = [classes[place] for place in matrix.argmax(axis=1).tolist()]
-        shares = matrix.tolist()
-        answers: list[_Said] = [
-            Answer(value, dict(zip(classes, row, strict=True))) for value, row in zip(decided, shares, strict=True)
-        ]
-        for number in np.flatnonzero(~np.isfinite(matrix).all(axis=1)).tolist():
-            answers[number] = ModelError(f"the model answered with the probabilities {shares[number]}")
+        by_class: list[dict[Scalar, float]]
+        if len(classes) == 2:
+            first, second = classes
+            by_class = [{first: one, second: other} for one, other in shares]
+        else:
+            by_class = [dict(zip(classes, row, strict=True)) for row in shares]
+        answers: list[_Said] = [*map(Answer._make, zip(decided, by_class, strict=True))]
+        finite = np.isfinite(matrix)
+        if not finite.all():
+            for number in np.flatnonzero(~finite.all(axis=1)).tolist():
+                answers[number] = ModelError(f"the model answered with the probabilities {shares[number]}")
         return answers
 
 
@@ -180,7 +193,7 @@ def _threads() -> Any:
 
 
 def _method(estimator: Any, name: str) -> Callable[[Any], Any]:
-    found: Callable[[Any], Any] | None = getattr(estimator, name, None)
+    found = faster(estimator, name)
     if found is None:
         raise ModelError(f"the model is a {type(estimator).__name__}, which does not {name}")
     return found

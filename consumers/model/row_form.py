@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
@@ -102,6 +103,8 @@ class RowForm:
             If one of the rows does not have this form.
         """
         if self.rows == "dicts":
+            if _SPREAD.isdisjoint(map(type, chain.from_iterable(map(dict.values, several)))):
+                return several
             return [_flat(features) for features in several]
         if self.rows == "vector":
             return self._vectors(several)

@@ -1,4 +1,4 @@
-"""Jobs that the trainer itself asks for: those that are due by a schedule, and those that an alert asks for."""
+"""Jobs that the trainer itself asks for: those due by a schedule, and those for alerts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules of the trainer for each batch model: its schedule, its alerts, its limits, and what becomes of its versions."""
+"""Rules of the trainer for a batch model: schedule, alerts, limits, deployment."""
 
 from __future__ import annotations
 

@@ -1,10 +1,13 @@
-"""What a trainer asks of the process that trains, and what it gets back: one line of JSON each way."""
+"""Request of a trainer to the process that trains, and its answers: one line of JSON each."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+
+TRAINER_PID: Final = "MILLSTREAM_TRAINER_PID"
+"""Environment variable of a training: the process that has started it, with which it ends."""
 
 
 class TrainingRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -55,7 +55,7 @@ def list_(
 
     Example: millstream jobs list my_stream.py
     """
-    from millstream.jobs.reading import job_rows, read_states
+    from millstream.reading.jobs import job_rows, read_states
 
     if limit < 1:
         raise UsageError(f"--limit {limit} must be at least 1")
@@ -98,12 +98,12 @@ def cancel(stream: StreamName, job: _Named, /, *, why: Why = "", where: Where = 
 
     Example: millstream jobs cancel my_stream.py gbdt.2026-05-01T02:00:00Z --why "the labels were wrong"
     """
-    from millstream.jobs import asking
+    from millstream.versions import job_requests
     from millstream.versions.decisions import who
 
     cluster, names = _at(stream, where)
     with filling_in(stream):
-        wish = asking.cancel(cluster, names, job, by=who(), why=why)
+        wish = job_requests.cancel(cluster, names, job, by=who(), why=why)
     if json:
         print_json({"stream": names.stream, **msgspec.structs.asdict(wish)})
     else:
@@ -134,7 +134,7 @@ def _at(stream: str, where: Where) -> tuple[Cluster, Names]:
 
 
 def _whole(stream: str, job: str | None, where: Where) -> dict[str, Any]:
-    from millstream.jobs.reading import whole_job
+    from millstream.reading.jobs import whole_job
 
     cluster, names = _at(stream, where)
     with filling_in(stream):
@@ -176,7 +176,7 @@ def _fields(row: dict[str, Any]) -> dict[str, object]:
         "state": row["state"],
         "asked": f"{at(row['asked_at'])} by {row['by']}" + (f": {row['why']}" if row["why"] else ""),
         "attempts": row["attempts"],
-        "last record": f"{at(row['at'])} by {row['trainer'] or row['by']}",
+        "last record": f"{at(row['at'])} by {row['process'] or row['by']}",
         "how it stands": _stands(row),
     }
     if claim is not None:

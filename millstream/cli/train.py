@@ -1,4 +1,4 @@
-"""`millstream train`: asks for a training of a batch model, and shows its progress when it is waited for."""
+"""`millstream train`: asks for a training of a batch model, and shows its progress."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def train(
 
     Example: millstream train my_stream.py gbdt --wait
     """
-    from millstream.jobs.asking import EmptyRange, NoBatchModel, ask
-    from millstream.jobs.reading import whole_job
+    from millstream.reading.jobs import whole_job
     from millstream.versions.decisions import who
+    from millstream.versions.job_requests import EmptyRange, NoBatchModel, ask
 
     begin, end = range_.edges()
     settings = where.settings()
@@ -81,7 +81,7 @@ def train(
 
 def _wait(cluster: Cluster, names: Names, job: Job) -> None:
     """Show the progress of a job until it has ended."""
-    from millstream.jobs.reading import read_states
+    from millstream.reading.jobs import read_states
 
     say(f"job {job.id} waits for a trainer")
     begun = 0

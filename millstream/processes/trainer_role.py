@@ -1,25 +1,27 @@
-"""Wiring of the trainer: its rules from the stream file, the log, the store, and the processes that train."""
+"""Wiring of the trainer: rules from the stream file, the log, the store, the processes that train."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from consumers.loop.last_offsets_file import TopicMemory
+from consumers.model.models_topic_state import Known
 from consumers.referee.serving import ServingDecisions
 from consumers.roles import TRAINER
 from consumers.trainer.child_run import ChildCommand, ChildRun
 from consumers.trainer.rules import BatchRules
 from consumers.trainer.trainer import Trainer, TrainerSettings
-from consumers.trainer.training import TrainingRequest, TrainingResult
-from consumers.trainer.versions import VersionMaker
+from consumers.trainer.training import TRAINER_PID, TrainingRequest, TrainingResult
+from consumers.trainer.versions import VersionMaker, parsed_version
 from consumers.trainer.work import InForce, NoWork, Run, Trained
 from millstream.observability.role_log import say
 from millstream.processes.role_loop import drive, following, meet, state_alerts
@@ -27,7 +29,7 @@ from millstream.reading import topic_readers
 from millstream.stream.batch import BatchModel
 from millstream.stream.duration import milliseconds
 from millstream.stream.processor_rules import definition_of
-from model_store import ModelStore, open_store
+from model_store import ModelStore, StoreError, VersionId, open_store
 from runtime.exits import FAILED, TRY_AGAIN
 from runtime.kafka_client.client import Consumer
 from runtime.kafka_client.cluster import Cluster
@@ -65,19 +67,38 @@ def run_trainer(
     memory = TopicMemory(folder.with_suffix(".json"), written=kept.written)
     shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
     store = open_store(settings.models, settings.keys, sign=True)
-    trainings = LogTrainings(loaded, cluster, names, store, child_command(loaded, settings), folder)
-    serving = ServingDecisions(names.stream)
+    followed = Followed(names)
+    child = child_command(loaded, settings)
+    trainings = LogTrainings(loaded, cluster, names, store, child, folder, followed.announced)
     rules = {name: batch_rules(name, model) for name, model in loaded.stream.batch.items()}
     trainer_settings = TrainerSettings(names, rules, names.process(TRAINER, instance), new_epoch)
-    trainer = Trainer(trainer_settings, trainings, lambda: in_force(serving), say=say, memory=memory)
-    with following(cluster, names, serving.follow) as current:
+    trainer = Trainer(trainer_settings, trainings, followed.in_force, say=say, memory=memory)
+    with following(cluster, names, followed.follow) as current:
         return drive(cluster, names, TRAINER, instance, trainer, meter, kept) if current else TRY_AGAIN
 
 
-def in_force(serving: ServingDecisions) -> InForce:
-    """Return which model serves, as the trainer asks for it."""
-    now = serving.now(None)
-    return InForce(now.champion.model, now.follows, now.pinned)
+class Followed:
+    """The models topic, as a thread follows it: which model serves, and which versions are announced."""
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+        self._serving = ServingDecisions(names.stream)
+        self._announced: dict[str, VersionId] = {}
+
+    def follow(self, known: Known) -> None:
+        """Apply the state of the models topic."""
+        self._serving.follow(known)
+        newest = {model: known.announced_of(model, 0)[:1] for model in self._names.model_ids}
+        self._announced = {model: found[0].version for model, found in newest.items() if found}
+
+    def in_force(self) -> InForce:
+        """Return which model serves."""
+        now = self._serving.now(None)
+        return InForce(now.champion.model, now.follows, now.pinned)
+
+    def announced(self, model: str) -> VersionId | None:
+        """Return the newest announced version of a model."""
+        return self._announced.get(model)
 
 
 def batch_rules(name: str, model: BatchModel) -> BatchRules:
@@ -104,6 +125,7 @@ def child_command(loaded: LoadedStream, settings: Settings, environ: Mapping[str
         for name, value in {**environ, **settings.environment()}.items()
         if name not in needless and (_NEEDED.search(name) or not _SECRET.search(name))
     }
+    kept[TRAINER_PID] = str(os.getpid())
     return ChildCommand((sys.executable, "-P", "-m", "millstream.training.child"), kept)
 
 
@@ -115,6 +137,8 @@ class LogTrainings:
     ----------
     folder
         Where each training has a folder of its own.
+    announced
+        Returns the newest announced version of a model, which retention keeps.
     """
 
     loaded: LoadedStream
@@ -123,6 +147,7 @@ class LogTrainings:
     store: ModelStore
     child: ChildCommand
     folder: Path
+    announced: Callable[[str], VersionId | None]
 
     def claim(self, job: Job, newest_epoch: int) -> Claim:
         """Return the range of the log for a job. Raises NoWork if it holds nothing."""
@@ -163,7 +188,12 @@ class LogTrainings:
         """Return the version of a result, signed and stored."""
         loaded = self.loaded.of_model(job.model)
         maker = VersionMaker(self.store, definition_of(loaded), loaded.stream.task)
-        return maker.make(job, claim, result, folder)
+        trained = maker.make(job, claim, result, folder)
+        announced = self.announced(loaded.model_id)
+        keep = {parsed_version(loaded.model_id, trained.version), *([] if announced is None else [announced])}
+        with contextlib.suppress(StoreError):  # what is not deleted now is deleted after the next training
+            self.store.prune(loaded.model_id, loaded.stream.kept_versions, keep, trained=True)
+        return trained
 
 
 def _window_begin(consumer: Consumer, topic: str, begin: int, end: int, window_ms: int) -> int:

@@ -185,6 +185,7 @@ def check_rules(
     features: Collection[str] | None,
     models: Collection[str],
     targets: Collection[str],
+    batch: Collection[str] = (),
 ) -> None:
     """Raise InvalidStream unless the rules fit a stream.
 
@@ -192,8 +193,8 @@ def check_rules(
     ----------
     features
         Names of the features that can reach the monitor, `None` if any can.
-    models, targets
-        Names of the stream's other models, and of its targets of alerts.
+    models, targets, batch
+        Names of the stream's other models that learn, of its targets of alerts, and of its batch models.
     """
     if isinstance(rules, (str, Mapping)) or not isinstance(rules, Sequence):
         raise InvalidStream(f"Stream: alerts={rules!r:.60} must be a list, such as [Rule('drift')]")
@@ -210,7 +211,7 @@ def check_rules(
                 "name each differently with name="
             )
         _check_subject(rule, task, features)
-        _check_names(rule, models, targets)
+        _check_names(rule, models, targets, batch)
 
 
 def _check_subject(rule: Rule, task: Task, features: Collection[str] | None) -> None:
@@ -225,7 +226,7 @@ def _check_subject(rule: Rule, task: Task, features: Collection[str] | None) -> 
         raise InvalidStream(f"Rule: when={rule.when!r}: there is no feature {when.of!r} in features={hint}")
 
 
-def _check_names(rule: Rule, models: Collection[str], targets: Collection[str]) -> None:
+def _check_names(rule: Rule, models: Collection[str], targets: Collection[str], batch: Collection[str]) -> None:
     for each in rule.do:
         if isinstance(each, Notify) and each.target not in targets:
             known = f"there are {', '.join(targets)}" if targets else "notify= has no target"
@@ -233,6 +234,9 @@ def _check_names(rule: Rule, models: Collection[str], targets: Collection[str]) 
         if isinstance(each, Pause) and each.model not in (None, MAIN, *models):
             known = ", ".join((MAIN, *models))
             raise InvalidStream(f"Rule: when={rule.when!r}: there is no model {each.model!r}; there are {known}")
+        if isinstance(each, Retrain) and each.model not in batch:
+            known = f"there are {', '.join(batch)}" if batch else "batch= has none"
+            raise InvalidStream(f"Rule: when={rule.when!r}: Retrain({each.model!r}) names no batch model; {known}")
 
 
 def evaluated(rules: Sequence[Rule]) -> tuple[AlertRule, ...]:

@@ -153,6 +153,9 @@ class BatchModel:
             given = getattr(self, name)
             if isinstance(given, str) or not (given is None or all(isinstance(each, str) for each in given)):
                 raise InvalidStream(f"BatchModel: {name}={given!r:.60} must be names, such as ['a', 'b']")
+        for name in self.retrain_on:
+            if name.startswith("trainer."):
+                raise InvalidStream(f"BatchModel: retrain_on={name!r:.60}: a failed job would ask for itself again")
         if self.sees is not None and not self.sees:
             raise InvalidStream("BatchModel: sees=[] leaves the model without features; leave it out to give it all")
 

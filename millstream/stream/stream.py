@@ -174,7 +174,8 @@ class Stream:
         check_metrics_from(self.metrics_from)
         self._check_competition()
         check_targets(self.notify)
-        check_rules(self.alerts, self.task, self._reaching, self.named, [target.name for target in self.notify])
+        targets = [target.name for target in self.notify]
+        check_rules(self.alerts, self.task, self._reaching, self.models, targets, self.batch)
 
     def _check_competition(self) -> None:
         share = self.shadow_share

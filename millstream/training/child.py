@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import msgspec
 
-from consumers.trainer.training import TrainingFailed, TrainingMessage, TrainingRequest
+from consumers.trainer.training import TRAINER_PID, TrainingFailed, TrainingMessage, TrainingRequest
 from millstream.estimators.fitting import CannotTrain
 from millstream.training.limits import THREADS, Memory, be_quiet
 from millstream.training.messages import Messages, own_output
@@ -39,7 +39,7 @@ def main() -> int:
     """Train as the request on standard input says; return the exit code."""
     _insist_on_environment()
     be_quiet()
-    threading.Thread(target=_end_with, args=(os.getppid(),), name="parent", daemon=True).start()
+    threading.Thread(target=_end_with, args=(_parent(),), name="parent", daemon=True).start()
     out = Messages(own_output())
     try:
         out.send(_train(_read_request(sys.stdin.buffer.read()), out))
@@ -111,6 +111,12 @@ def _insist_on_environment() -> None:
     if any(os.environ.get(name) != value for name, value in wanted.items()):
         command = [sys.executable, "-P", "-m", "millstream.training.child"]
         os.execve(command[0], command, {**os.environ, **wanted})  # noqa: S606 - this program again
+
+
+def _parent() -> int:
+    """Return the trainer's process, which may have ended already."""
+    told = os.environ.get(TRAINER_PID, "")
+    return int(told) if told.isdecimal() else os.getppid()
 
 
 def _end_with(parent: int) -> None:

@@ -152,6 +152,34 @@ def test_dicts_have_vectors_spread_and_no_bytes() -> None:
     assert form.matrix([ROWS[0]])[0] is ROWS[0]
 
 
+@pytest.mark.parametrize(
+    "batch",
+    [
+        [{"x": 1.5, "y": 2}, {"x": True, "y": -0.0}],
+        [{"y": 1.5, "x": float("nan")}] * 3,
+        [{"x": 1.0}, {"x": 2.0, "new": 3.0}],
+        [{"new": 1.0}] * 2,
+        [{}, {}],
+        [{"x": 1.0, "y": None}],
+        [{"x": "text", "y": 1.0}],
+        [{"x": 10**400}],
+        [{"x": [1.0, 2.0], "raw": b"x"}],
+    ],
+)
+def test_numbers_by_name_are_the_matrix_that_the_vectorizer_makes(batch: list[Features]) -> None:
+    rows: list[Features] = [{"x": float(n % 7), "y": n, "z": n % 2} for n in range(60)]
+    labels = [n % 7 > 3 for n in range(60)]
+    estimator = tree_on_dicts().fit(rows, labels)
+    there = wrap_estimator(estimator, "binary", RowForm("dicts"))
+    try:
+        expected = [dict(zip((False, True), each, strict=True)) for each in estimator.predict_proba(batch).tolist()]
+    except (OverflowError, TypeError):
+        expected = []
+    there.ahead(batch)
+    for features, shares in zip(batch, expected, strict=False):
+        assert there.predict(features).probabilities == shares
+
+
 class _Counting:
     """A classifier that refuses some rows, and counts the calls."""
 

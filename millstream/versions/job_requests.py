@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from millstream.jobs.reading import NoSuchJob, read_states
+from millstream.reading.jobs import NoSuchJob, read_states
 from millstream.reading.offset_ranges import Edge, span
 from millstream.versions.decisions import NotDecided
 from runtime.kafka_client.cluster import MissingTopic

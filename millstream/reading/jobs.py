@@ -65,7 +65,7 @@ def job_row(known: KnownJob) -> Row:
         "by": job.by,
         "why": job.why,
         "at": known.at,
-        "trainer": known.by if known.attempts else None,
+        "process": known.by if known.attempts else None,
         "progress": None if step is None else {"done": step.done, "of": step.of, "text": step.text},
         "claim": None if known.claim is None else msgspec.structs.asdict(known.claim),
         "version": (ending.version or None) if ending else None,

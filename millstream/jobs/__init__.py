@@ -1,1 +1,0 @@
-"""Jobs of a stream as people see them: reading, asking, cancelling."""

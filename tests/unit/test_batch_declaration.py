@@ -1,0 +1,37 @@
+"""Batch models in a stream file: what is refused, and rules that name them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from river import linear_model
+from sklearn.linear_model import LogisticRegression
+
+from millstream import BatchModel, Pause, Retrain, Rule, Stream
+from millstream.stream.errors import InvalidStream
+
+
+def stream(**more: Any) -> Stream:
+    given: dict[str, Any] = {"batch": {"gbdt": BatchModel(LogisticRegression)}, **more}
+    return Stream(name="s", task="binary", model=linear_model.LogisticRegression, **given)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"alerts": [Rule("drift", do=[Retrain("forest")])]}, r"names no batch model; there are gbdt"),
+        ({"alerts": [Rule("drift", do=[Retrain("gbdt")])], "batch": {}}, r"names no batch model; batch= has none"),
+        ({"alerts": [Rule("drift", do=[Pause("gbdt")])]}, r"there is no model 'gbdt'; there are main"),
+    ],
+)
+def test_rules_name_models_that_can_do_it(more: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidStream, match=words):
+        stream(**more)
+
+
+def test_a_rule_may_ask_for_a_batch_model_and_alerts_may() -> None:
+    asked = BatchModel(LogisticRegression, retrain_on=["monitor.drift", "predictor.dead-letters"])
+    stream(alerts=[Rule("drift", do=[Retrain("gbdt")])], batch={"gbdt": asked})
+    with pytest.raises(InvalidStream, match="would ask for itself again"):
+        BatchModel(LogisticRegression, retrain_on=["trainer.failed.gbdt"])
