@@ -92,7 +92,19 @@ def environment() -> str:
 def stream_file() -> str:
     """Return the page of all that a stream file may say."""
     sections: list[str] = []
-    for kind in (Stream, *GROUPS.values(), BatchModel, Watch, Rule, Webhook, Alertmanager, Calendar, Source, Feature, Retention):
+    for kind in (
+        Stream,
+        *GROUPS.values(),
+        BatchModel,
+        Watch,
+        Rule,
+        Webhook,
+        Alertmanager,
+        Calendar,
+        Source,
+        Feature,
+        Retention,
+    ):
         sections += [f"## {kind.__name__}", "", *_keys(kind), ""]
     intro = (
         "A stream file is Python: one file, one `Stream`. `millstream check FILE.py` checks it.",
