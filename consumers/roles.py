@@ -167,9 +167,9 @@ TABLE: tuple[Role, ...] = (
         CONSOLE,
         stops=7,
         # It shows all of it: status, versions, alerts, dead letters, and the way of one event.
-        follows=("features", WHOLE, "labels", "examples", "models", "decisions", "alerts", "dead-letters"),
-        # Acknowledgements and silences of alerts, beside decisions about models.
-        writes=("models", "decisions", "alerts"),
+        follows=("features", WHOLE, "labels", "examples", "models", "decisions", "alerts", "jobs", "dead-letters"),
+        # Acknowledgements and silences of alerts, and wishes about jobs, beside decisions about models.
+        writes=("models", "decisions", "alerts", "jobs"),
         sees=(PREDICTOR, INTAKE, JOINER, LEARNER, MONITOR),
         on_demand=True,
         commits=False,

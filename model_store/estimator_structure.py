@@ -1,4 +1,4 @@
-"""Indexes inside loaded estimators: compiled code follows them without looking, so a made-up one reads other memory.
+"""Indexes inside loaded estimators, which compiled code follows without looking.
 
 A file with types from the list alone can still hold a tree whose children are beyond its end, or a vocabulary whose
 places are beyond its matrix. These are the places that compiled code follows when an estimator answers.

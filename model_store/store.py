@@ -311,7 +311,7 @@ class ModelStore:
         VersionRefused
             With the first check that fails.
         """
-        with self._believed(manifest, file) as blob:
+        with self.believed(manifest, file) as blob:
             loaded = loads(blob.contents(), extra=extra_allowed, find=find, breath=breath)
         if check is not None:
             check(loaded)
@@ -319,12 +319,12 @@ class ModelStore:
 
     def load_estimator(self, manifest: Manifest, file: str) -> Any:
         """Return the scikit-learn estimator in a version's file after the checks of `load`. Raises VersionRefused."""
-        with self._believed(manifest, file) as blob:
+        with self.believed(manifest, file) as blob:
             return loads_estimator(bytes(blob.contents()), cap_bytes=self._cap)
 
     @contextlib.contextmanager
-    def _believed(self, manifest: Manifest, file: str) -> Iterator[Blob]:
-        """Yield a file after all checks that do not read its content."""
+    def believed(self, manifest: Manifest, file: str) -> Iterator[Blob]:
+        """Yield a version's file after all checks that do not read its content. Raises VersionRefused."""
         with self.blob(manifest, file) as blob:
             if self.manifest(manifest.version) != manifest:
                 raise BadSignature(f"the manifest of version {manifest.version} is not the one in the store")

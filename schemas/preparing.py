@@ -1,4 +1,4 @@
-"""A stream's own function that computes the features of an event from those that were sent, before the contract."""
+"""Function of a stream that makes an event's features of those sent, before the contract."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fitted estimators of scikit-learn behind the interface of River's models: a batch of events is one call."""
+"""Fitted estimators of scikit-learn behind the interface of River's models, a batch in one call."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from consumers.model.dict_matrix import faster
 from consumers.model.river_model import Answer, ModelError, RiverModel, plain_value
 from consumers.model.row_form import RowForm
+from runtime.exits import RoleFailure
 from schemas.events import Features, Scalar
 from schemas.target import Task
 
@@ -89,7 +90,7 @@ class EstimatorModel:
             return []
         try:
             return self._asks(self.form.matrix(several))
-        except _FATAL:
+        except (*_FATAL, RoleFailure):
             raise
         except BaseException as error:  # noqa: BLE001 - compiled parts may raise anything
             if len(several) == 1:

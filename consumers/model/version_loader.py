@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from consumers.model.estimator_model import wrap_estimator
+from consumers.model.graph_conversion import CannotConvert, wrap_graph
+from consumers.model.graph_model import GRAPH_CLASSES, GraphEstimator
 from consumers.model.river_model import ModelError, RiverModel, wrap
 from consumers.model.row_form import RowForm
-from consumers.model.version_files import ESTIMATOR_FILE, FORM, MODEL_FILE, PROBE
+from consumers.model.version_files import ESTIMATOR_FILE, FORM, GRAPH_FILE, MODEL_FILE, PROBE
 from consumers.model.version_runtime import RunWith, try_out
 from model_store import Manifest, ModelStore, VersionRefused
 from model_store.gil_pause import Breath, no_breath
@@ -72,7 +74,12 @@ class VersionLoader:
         face = load_face(self.store, manifest, run_with, self.task, breath)
         try_out(face, manifest)
         # A learner's versions come every second, so each of those must not start a process.
-        if start is not None and ESTIMATOR_FILE in manifest.files and answer_seconds(face, manifest) >= SLOW_SECONDS:
+        if (
+            start is not None
+            and ESTIMATOR_FILE in manifest.files
+            and GRAPH_FILE not in manifest.files
+            and answer_seconds(face, manifest) >= SLOW_SECONDS
+        ):
             return LoadedModel(run_with.narrowed(start(manifest, sha256)), apart=True)
         return LoadedModel(face, apart=False)
 
@@ -87,6 +94,8 @@ def load_face(
     StoreError
         If it cannot be loaded.
     """
+    if GRAPH_FILE in manifest.files:
+        return run_with.narrowed(_graph_face(store, manifest, task))
     if ESTIMATOR_FILE in manifest.files:
         estimator = store.load_estimator(manifest, ESTIMATOR_FILE)
         try:
@@ -96,6 +105,19 @@ def load_face(
     allowed, find = run_with.allowed, run_with.find
     model = store.load(manifest, MODEL_FILE, extra_allowed=allowed, find=find, breath=breath)
     return run_with.narrowed(wrap(model, task))
+
+
+def _graph_face(store: ModelStore, manifest: Manifest, task: Task) -> RiverModel:
+    """Return the model of a version that answers with a graph, of an estimator or made elsewhere."""
+    with store.believed(manifest, GRAPH_FILE) as blob:
+        graph = bytes(blob.contents())
+    try:
+        form = RowForm.from_json(manifest.extra.get(FORM))
+        if ESTIMATOR_FILE in manifest.files:
+            return wrap_graph(graph, store.load_estimator(manifest, ESTIMATOR_FILE), task, form)
+        return wrap_estimator(GraphEstimator(graph, form, manifest.extra.get(GRAPH_CLASSES)), task, form)
+    except (ModelError, CannotConvert) as error:
+        raise VersionRefused(f"version {manifest.version}: {error}") from error
 
 
 def answer_seconds(face: RiverModel, manifest: Manifest) -> float:

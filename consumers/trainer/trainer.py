@@ -149,8 +149,8 @@ class Trainer:
         self._alerts.restore(self._note.alerts)
         jobs, alerts = starts[self._jobs_at], starts[self._alerts_at]
         self._without_past = jobs.back
-        if jobs.back:
-            self._note.written = None  # that record is not in this log
+        if jobs.back or assignment.beginnings[self._jobs_at] > 0:
+            self._note.written = None  # that record may be in this log no longer
         # All of both topics is read before anything is decided.
         begin, end = assignment.beginnings, assignment.ends
         live = max(jobs.live, end[self._jobs_at])

@@ -9,9 +9,19 @@ from pathlib import Path
 from typing import Any, Final
 
 from consumers.model.estimator_model import wrap_estimator
+from consumers.model.graph_conversion import CannotConvert, wrap_graph
 from consumers.model.river_model import ModelError
 from consumers.model.row_form import RowForm
-from consumers.model.version_files import CODE_FILE, ESTIMATOR_FILE, FORM, MODEL_BYTES, PROBE, PROBED, Definition
+from consumers.model.version_files import (
+    CODE_FILE,
+    ESTIMATOR_FILE,
+    FORM,
+    GRAPH_FILE,
+    MODEL_BYTES,
+    PROBE,
+    PROBED,
+    Definition,
+)
 from consumers.model.version_runtime import try_out
 from consumers.trainer.training import TrainingResult
 from consumers.trainer.work import NoWork, Trained
@@ -27,6 +37,8 @@ from schemas.target import Task
 
 ESTIMATOR: Final = "estimator.skops"
 """Name of the estimator's file in the folder of a training."""
+GRAPH: Final = "graph.onnx"
+"""Name of the graph's file there, if the version answers with one."""
 JOB: Final = "job"  # the reason of a version, and in its manifest the job's id
 RANGE_BEGIN: Final = "range_begin"
 PARAMETERS, SEARCH, SEED, THREADS = "parameters", "search", "seed", "threads"
@@ -62,24 +74,29 @@ class VersionMaker:
             If the store cannot take it now.
         """
         data = (folder / ESTIMATOR).read_bytes()
+        graph = (folder / GRAPH).read_bytes() if (folder / GRAPH).exists() else None
         draft = self._draft(job, claim, result, len(data))
         try:
-            self._try(data, draft, result)
-            files = {ESTIMATOR_FILE: data}
+            self._try(data, graph, draft, result)
+            files = {ESTIMATOR_FILE: data} | ({} if graph is None else {GRAPH_FILE: graph})
             if self.definition.code:
                 files[CODE_FILE] = self.definition.code
             manifest = self._publish(draft, files)
         except StoreUnavailable:
             raise
-        except (StoreError, ModelError) as error:
+        except (StoreError, ModelError, CannotConvert) as error:
             raise NoWork(str(error)) from error
         _stored()
         return self._trained(manifest, result)
 
-    def _try(self, data: bytes, draft: Draft, result: TrainingResult) -> None:
+    def _try(self, data: bytes, graph: bytes | None, draft: Draft, result: TrainingResult) -> None:
         """Read the estimator by the list of types, and insist on the answers that its maker has told."""
         estimator = loads_estimator(data, cap_bytes=_MOST_BYTES)
-        face = wrap_estimator(estimator, self.task, RowForm.from_json(result.form))
+        form = RowForm.from_json(result.form)
+        if graph is None:
+            face = wrap_estimator(estimator, self.task, form)
+        else:
+            face = wrap_graph(graph, estimator, self.task, form)
         unstored = Manifest(**{name: getattr(draft, name) for name in Draft.__struct_fields__}, libraries={}, files={})
         try_out(face, unstored)
 

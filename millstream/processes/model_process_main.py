@@ -21,8 +21,9 @@ from consumers.model.river_model import RiverModel
 from consumers.model.version_files import CODE_FILE
 from consumers.model.version_loader import load_face, model_bytes
 from consumers.model.version_runtime import RunWith, try_out
-from consumers.predictor.model_process import VersionProcess, read_frame, reason_of, say_raised, say_ready, serve
+from consumers.predictor.model_process import VersionProcess, reason_of, say_raised, say_ready, serve
 from model_store import Manifest, VersionId, VersionRefused, open_store
+from model_store.pipe_frames import read_frame
 from runtime.exits import FAILED, OK
 from schemas.model_names import name_of
 from schemas.target import Task

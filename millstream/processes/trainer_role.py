@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 _NEWEST: Final = 64  # offsets before the end, among which is a record: between records are transaction markers
 _REQUEST_MS: Final = 10_000
 _SECRET: Final = re.compile(r"SECRET|TOKEN|PASSW|CREDENTIAL|PRIVATE|_KEY|^AWS_|^AZURE_|^GOOGLE_|^MILLSTREAM_REGISTRY")
-_NEEDED: Final = re.compile(r"^MILLSTREAM_KAFKA_")
+_OF_KAFKA: Final = re.compile(r"^MILLSTREAM_KAFKA_")
+_OF_STORE: Final = re.compile(r"^AWS_|^AZURE_|^GOOGLE_")
 
 
 def run_trainer(
@@ -68,8 +69,7 @@ def run_trainer(
     shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
     store = open_store(settings.models, settings.keys, sign=True)
     followed = Followed(names)
-    child = child_command(loaded, settings)
-    trainings = LogTrainings(loaded, cluster, names, store, child, folder, followed.announced)
+    trainings = LogTrainings(loaded, settings, cluster, names, store, folder, followed.announced)
     rules = {name: batch_rules(name, model) for name, model in loaded.stream.batch.items()}
     trainer_settings = TrainerSettings(names, rules, names.process(TRAINER, instance), new_epoch)
     trainer = Trainer(trainer_settings, trainings, followed.in_force, say=say, memory=memory)
@@ -115,16 +115,22 @@ def batch_rules(name: str, model: BatchModel) -> BatchRules:
     )
 
 
-def child_command(loaded: LoadedStream, settings: Settings, environ: Mapping[str, str] = os.environ) -> ChildCommand:
-    """Return how a training is started: with the same settings, and without secrets that it does not need."""
+def child_command(
+    loaded: LoadedStream, settings: Settings, environ: Mapping[str, str] = os.environ, *, reads_store: bool = False
+) -> ChildCommand:
+    """Return how a training is started: with the same settings, and without secrets that it does not need.
+
+    `reads_store` is true for one that goes on from an earlier version, which may be in an object store.
+    """
     needless = {
         getattr(target, each.name) for target in loaded.stream.notify for each in fields(target) if "_env" in each.name
     }
-    kept = {
-        name: value
-        for name, value in {**environ, **settings.environment()}.items()
-        if name not in needless and (_NEEDED.search(name) or not _SECRET.search(name))
-    }
+
+    def goes_with(name: str) -> bool:
+        needed = _OF_KAFKA.search(name) or (reads_store and _OF_STORE.search(name))
+        return name not in needless and bool(needed or not _SECRET.search(name))
+
+    kept = {name: value for name, value in {**environ, **settings.environment()}.items() if goes_with(name)}
     kept[TRAINER_PID] = str(os.getpid())
     return ChildCommand((sys.executable, "-P", "-m", "millstream.training.child"), kept)
 
@@ -142,10 +148,10 @@ class LogTrainings:
     """
 
     loaded: LoadedStream
+    settings: Settings
     cluster: Cluster
     names: Names
     store: ModelStore
-    child: ChildCommand
     folder: Path
     announced: Callable[[str], VersionId | None]
 
@@ -182,7 +188,8 @@ class LogTrainings:
             parent=claim.parent,
             folder=str(folder),
         )
-        return ChildRun(self.child, request, lambda result: self._finish(job, claim, result, folder))
+        child = child_command(self.loaded, self.settings, reads_store=bool(claim.parent))
+        return ChildRun(child, request, lambda result: self._finish(job, claim, result, folder))
 
     def _finish(self, job: Job, claim: Claim, result: TrainingResult, folder: Path) -> Trained:
         """Return the version of a result, signed and stored."""

@@ -42,7 +42,7 @@ _READS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {PUBLISHER: (), OPERATOR: (*KINDS, roles.WHOLE, *COMPARED)}
 )
 _WRITES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {PUBLISHER: ("features", "labels"), OPERATOR: ("models", "decisions")}
+    {PUBLISHER: ("features", "labels"), OPERATOR: ("models", "decisions", "alerts", "jobs")}
 )
 
 

@@ -1,15 +1,16 @@
 """Fits of a search on a cluster of Dask or Ray.
 
 A cluster is trusted with the rows, and with nothing else. What its workers answer is read in a process of its own,
-which has neither the key nor the settings of Kafka; from there come scores, as JSON. From Dask that process takes no
-pickle either: it reads MessagePack only.
+which has neither the key nor the settings of Kafka; from there come scores, as JSON. What Dask's workers answer is
+never unpickled there either: it is read as MessagePack, and a pickle that names anything is refused by the interpreter.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any, Final
@@ -21,8 +22,10 @@ from millstream.training.limits import THREADS
 from millstream.training.scoring import scored
 from millstream.training.searching import Fit, Runs
 
-_CONNECT_SECONDS: Final = 30
-_MOST_BYTES: Final = 64 << 20
+_CONNECT_SECONDS: Final = 10
+_MOST_BYTES: Final = 1 << 20
+_LONGEST: Final = 1000
+_CONTAINERS: Final = frozenset({"dict", "frozenset", "list", "set", "tuple"})  # in what Dask's scheduler says of itself
 _KEPT: Final = frozenset({"PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "PYTHONHASHSEED", "VIRTUAL_ENV", *THREADS})
 _KEPT_PREFIXES: Final = ("LC_", "DASK_", "RAY_")
 
@@ -93,23 +96,28 @@ def _without_secrets() -> Iterator[None]:
 
 
 def _run_there(address: str, fits: Sequence[Fit], writer: Connection) -> None:
+    def fail(why: str) -> None:
+        writer.send_bytes(_encode(_Said(failed=why)))
+
     kind, _, place = address.partition("://")
     try:
-        for score, reason in _BACKENDS[kind](place, fits):
+        found = _on_dask(place, fits, fail) if kind == "dask" else _on_ray(place, fits)
+        for score, reason in found:
             writer.send_bytes(_encode(_Said(None if score is None else float(score), str(reason))))
     except CannotTrain as error:
-        writer.send_bytes(_encode(_Said(failed=str(error))))
+        fail(str(error))
     except BaseException as error:  # noqa: BLE001 - whatever it is, the trainer must hear of it
-        writer.send_bytes(_encode(_Said(failed=f"{type(error).__name__}: {error}"[:1000])))
+        fail(f"{type(error).__name__}: {error}"[:_LONGEST])
 
 
-def _on_dask(place: str, fits: Sequence[Fit]) -> Iterator[Sequence[Any]]:
+def _on_dask(place: str, fits: Sequence[Fit], refused: Callable[[str], None]) -> Iterator[Sequence[Any]]:
     try:
         from distributed import Client
     except ImportError as error:
         raise CannotTrain("cluster='dask://…' needs Dask: pip install 'millstream[dask]'") from error
-    # Without the family "pickle" an answer that is one is refused, and never loaded. Joblib's backend would wait for it
-    # for ever; and on a single core it would run the fits here.
+    _refuse_pickles(refused)
+    # Joblib's backend would wait for ever for an answer that is refused, and run everything here where the cluster
+    # has one core.
     plain = ["msgpack", "error"]
     with Client(f"tcp://{place}", timeout=_CONNECT_SECONDS, set_as_default=False, deserializers=plain) as client:
         parts = {id(part): part for fit in fits for part in (fit.train, fit.test)}
@@ -122,6 +130,20 @@ def _on_dask(place: str, fits: Sequence[Fit]) -> Iterator[Sequence[Any]]:
         ]
         for future in futures:
             yield future.result()
+
+
+def _refuse_pickles(refused: Callable[[str], None]) -> None:
+    """End this process at the first pickle that names a class or a function, whichever library reads it.
+
+    An exception would not do: the library's own threads would catch it, and the fits would be waited for.
+    """
+
+    def hook(event: str, given: tuple[object, ...]) -> None:
+        if event == "pickle.find_class" and (given[0] != "builtins" or given[1] not in _CONTAINERS):
+            refused(f"an answer is a pickle, which names {given[0]}.{given[1]}: it was refused"[:_LONGEST])
+            os._exit(1)
+
+    sys.addaudithook(hook)
 
 
 def _on_ray(place: str, fits: Sequence[Fit]) -> Iterator[Sequence[Any]]:
@@ -139,9 +161,3 @@ def _on_ray(place: str, fits: Sequence[Fit]) -> Iterator[Sequence[Any]]:
             delayed(scored)(each.estimator, each.train, each.test, each.score, each.weight) for each in fits
         )
     yield from found
-
-
-_BACKENDS: Final[Mapping[str, Callable[[str, Sequence[Fit]], Iterator[Sequence[Any]]]]] = {
-    "dask": _on_dask,
-    "ray": _on_ray,
-}

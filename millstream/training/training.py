@@ -11,6 +11,7 @@ import msgspec
 
 from consumers.model.checkpoints import cpu_name
 from consumers.model.fingerprint import Probes, fingerprint
+from consumers.model.graph_conversion import CannotConvert, converted, insist_on_equal, to_graph
 from consumers.model.river_model import ModelError, RiverModel
 from consumers.model.row_form import RowForm, class_array
 from consumers.trainer.training import TrainingResult
@@ -33,6 +34,7 @@ from model_store.estimators import dumps_estimator, loads_estimator
 from schemas.events import Features, Scalar
 from schemas.label_spelling import shown
 
+GRAPH: Final = "graph.onnx"
 ESTIMATOR: Final = "estimator.skops"
 _PROBE_EVENTS: Final = 8
 _PROBE_BYTES: Final = 16_384
@@ -180,9 +182,24 @@ class _Training:
             loaded = loads_estimator(data, cap_bytes=max(1 << 32, 16 * len(data)))
         except StoreError as error:
             raise CannotTrain(f"the fitted estimator cannot be a version: {error}") from error
+        if self._model.onnx:
+            loaded = self._graph(loaded, form, asked)
         if depends_on_company(loaded, stream.task, form, asked):
             form = form.asked_alone()
         return loaded, form
+
+    def _graph(self, estimator: Any, form: RowForm, asked: list[Features]) -> Any:
+        """Write an estimator as a graph, and return it as it answers with it; it must answer as the estimator does."""
+        stream = self._task.stream
+        self._progress(0, 1, "converted to a graph")
+        try:
+            graph = to_graph(estimator, form)
+            answering = converted(graph, estimator, stream.task, form)
+            insist_on_equal(self._face(estimator, form), self._face(answering, form), asked)
+        except (CannotConvert, StoreError, ModelError) as error:
+            raise CannotTrain(f"onnx=True: {error}") from error
+        (self._task.folder / GRAPH).write_bytes(graph)
+        return answering
 
     def _face(self, estimator: Any, form: RowForm) -> RiverModel:
         return face_of(estimator, self._task.stream.task, form)

@@ -64,10 +64,16 @@ class Batch:
 
     @classmethod
     def made(
-        cls, home: Path, cluster: Cluster, prefix: str, environment: dict[str, str], run: Callable[..., Any]
+        cls,
+        home: Path,
+        cluster: Cluster,
+        prefix: str,
+        environment: dict[str, str],
+        run: Callable[..., Any],
+        stream: str = STREAM,
     ) -> Batch:
         file = home / "mine.py"
-        file.write_text(STREAM)
+        file.write_text(stream)
         names = Settings(home, cluster.bootstrap, prefix).names(load_stream(str(file)).stream)
         made = cls(file, home, cluster, names, environment, run)
         code, _, errors = run("topics", "create", str(file))

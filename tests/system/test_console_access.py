@@ -24,7 +24,7 @@ SCOPES = {
     "GET /v1/decisions": "read",
     "GET /v1/alerts": "read",
     "GET /v1/jobs": "read",
-    "GET /v1/jobs/a": "read",
+    "GET /v1/jobs/e1": "read",
     "GET /v1/events/e1": "data",
     "GET /v1/dead-letters": "data",
     "POST /v1/pin": "admin",

@@ -8,8 +8,9 @@ import pytest
 from river import linear_model
 from sklearn.linear_model import LogisticRegression
 
-from millstream import BatchModel, Pause, Retrain, Rule, Stream
+from millstream import BatchModel, Model, Pause, Promote, Retrain, Rule, Stream
 from millstream.stream.errors import InvalidStream
+from millstream.stream.promotion_rule import promotion_rule
 
 
 def stream(**more: Any) -> Stream:
@@ -35,3 +36,10 @@ def test_a_rule_may_ask_for_a_batch_model_and_alerts_may() -> None:
     stream(alerts=[Rule("drift", do=[Retrain("gbdt")])], batch={"gbdt": asked})
     with pytest.raises(InvalidStream, match="would ask for itself again"):
         BatchModel(LogisticRegression, retrain_on=["trainer.failed.gbdt"])
+
+
+def test_the_rule_promotes_batch_models_but_none_that_a_person_serves() -> None:
+    batch = {"gbdt": BatchModel(LogisticRegression), "mine": BatchModel(LogisticRegression, deploy="by-hand")}
+    rule = promotion_rule(stream(models={"b": Model(linear_model.LogisticRegression)}, batch=batch, promote=Promote()))
+    assert rule is not None
+    assert rule.models == ("s", "s.b", "s.gbdt")

@@ -48,6 +48,8 @@ def test_secrets_stay_and_settings_go_with_it(tmp_path: Path) -> None:
         "MILLSTREAM_BOOTSTRAP": "kafka:9092",
         "MILLSTREAM_KAFKA_SASL_PLAIN_PASSWORD": "of Kafka",
     }
+    with_store = child_command(loaded, settings, environ, reads_store=True).environment
+    assert {*with_store} - {*kept} == {TRAINER_PID, "AWS_SECRET_ACCESS_KEY"}
 
 
 def test_the_rules_of_a_model_are_those_of_the_stream_file(tmp_path: Path) -> None:

@@ -1,0 +1,109 @@
+"""Jobs of a schedule, of alerts and of people, while trainers and their children are killed: each ends once."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from broker.batch_jobs import Batch, children
+from loop_helpers import put
+
+from millstream.reading.jobs import read_states, whole_job
+from runtime.kafka_client.cluster import Cluster
+from schemas.alerts import Alert
+from schemas.jobs import ENDED
+from schemas.model_updates import Published
+
+SECONDS = 100
+STREAM = """
+from sklearn.feature_extraction import DictVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from river import linear_model
+from millstream import BatchModel, Stream
+
+def make():
+    return make_pipeline(DictVectorizer(sparse=False), LogisticRegression(random_state=1))
+
+stream = Stream(name="mine", task="binary", model=linear_model.LogisticRegression, batch={
+    "often": BatchModel(make, every="20s"),
+    "drifts": BatchModel(make, retrain_on=["monitor.drift"], not_more_than=0, deploy="if-better"),
+})
+"""
+
+pytestmark = pytest.mark.full
+
+
+@pytest.fixture
+def batch(home: Path, cluster: Cluster, prefix: str, environment: dict[str, str], run: Callable[..., Any]) -> Batch:
+    return Batch.made(home, cluster, prefix, environment, run, STREAM)
+
+
+def test_each_job_ends_once_whatever_is_killed(batch: Batch) -> None:
+    chance, done = random.Random(19), Counter[str]()
+    trainers = {instance: batch.started(instance) for instance in ("0", "1")}
+    batch.until(lambda: any("ready: 2 partitions" in batch.said(each) for each in trainers), 120)
+    asked: list[str] = []
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        time.sleep(chance.uniform(0.5, 4))
+        what = chance.choice(["trainer", "child", "child", "ask", "alert", "cancel", "nothing"])
+        done[what] += 1
+        if what == "trainer":
+            instance = chance.choice([*trainers])
+            trainers[instance].send_signal(signal.SIGKILL)
+            trainers[instance].wait(timeout=10)
+            trainers[instance] = batch.started(instance)
+        elif what == "child":
+            for process in trainers.values():
+                for child in children(process):
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        child.kill()
+        elif what == "ask":
+            asked.append(batch.ask("drifts"))
+        elif what == "alert":
+            alerts = [Alert("monitor.drift", "info", state, "x", 1, {}) for state in ("cleared", "raised")]
+            put(batch.cluster, batch.names.topic("alerts"), [each.encode() for each in alerts])
+        elif what == "cancel" and asked:
+            batch.run("jobs", "cancel", str(batch.file), asked[-1])
+    batch.file.write_text(STREAM.replace('every="20s"', 'every="20d"'))
+    for process in trainers.values():
+        process.terminate()
+        assert process.wait(timeout=30) == 0
+    with batch.trainer("2"):
+        batch.until(lambda: not read_states(batch.cluster, batch.names).open(), 240)
+    ends = Counter[str]()
+    for known in read_states(batch.cluster, batch.names):
+        records = whole_job(batch.cluster, batch.names, known.job.id)["records"]
+        told = [each["state"] for each in records if each["state"] in ENDED]
+        assert told == [known.state], known
+        running = [each for each in records if each["state"] == "running"]
+        assert [each["attempt"] for each in running] == [*range(1, len(running) + 1)]
+        assert len({(each["detail"]["epoch"], each["detail"]["end"]) for each in running}) <= 1
+        assert known.attempts - known.returned <= 3
+        ends[known.state] += 1
+    announced = [(each.model, each.epoch) for each in batch.decisions("decisions") if isinstance(each, Published)]
+    assert len(announced) == len({*announced}) <= ends["done"]
+    assert ends["done"] >= 3, (ends, done)
+    kinds = {known.job.by for known in read_states(batch.cluster, batch.names)}
+    assert {"schedule", "monitor.drift"} <= kinds, kinds
+    print(ends, done)
+
+
+def test_two_slots_of_a_schedule_are_two_jobs_with_one_version_each(batch: Batch) -> None:
+    with batch.trainer():
+        batch.until(lambda: len([*read_states(batch.cluster, batch.names)]) >= 2, 120)
+        batch.until(lambda: not read_states(batch.cluster, batch.names).open(), 120)
+    jobs = [*read_states(batch.cluster, batch.names)]
+    assert all(each.job.by == "schedule" and each.state == "done" for each in jobs)
+    assert len({each.job.id for each in jobs}) == len(jobs)
+    epochs = [each.claim.epoch for each in jobs if each.claim is not None]
+    assert epochs == [*range(1, len(jobs) + 1)]
