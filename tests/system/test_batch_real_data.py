@@ -13,7 +13,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -159,14 +159,14 @@ def equal_to_the_last_bit(stream: Stream, job: Any, again: Any) -> None:
     }
 
 
-def until_compared(stream: Stream, count: int) -> Any:
+def until_compared(stream: Stream, events: int) -> Any:
     found: list[Any] = []
 
     def compared() -> bool:
         found[:] = [told(stream, "models", "compare", stream.ref, "gbdt", "poor")]
-        return bool(found[0]["as_served"] and found[0]["measured"] >= count)
+        return bool(found[0]["as_served"] and found[0]["measured"] >= events)
 
-    until(compared, f"{count} events that all models have answered")
+    until(compared, f"{events} events that all models have answered")
     return found[0]
 
 
@@ -181,7 +181,7 @@ def ranked(stream: Stream, job: Any, worse: Any) -> None:
     live = next(each for each in report["results"] if each["kind"] == "live")
     assert live["counted"] == report["measured"] == report["served"] == 700
     seen = told(stream, *words, "--to", str(end))
-    first, second = sorted(seen["versions"], key=lambda each: each["version"])
+    first, second = sorted(seen["versions"], key=lambda each: str(each["version"]))
     assert (first["rank"], second["rank"]) == (None, None)
     # Events whose predictions came in the millisecond in which the test part begins count as learned, too.
     assert job["result"]["examples"] <= first["seen"] < first["seen"] + first["tested"] == seen["measured"]
@@ -198,6 +198,7 @@ def scheduled(stream: Stream) -> bool:
 # --- images ---------------------------------------------------------------------------------------------
 
 DIGITS: Final = """
+import base64
 import io
 
 import numpy as np
@@ -211,7 +212,10 @@ from millstream import BatchModel, Stream
 
 
 def prepare(sent):
-    with Image.open(io.BytesIO(sent["image"])) as image:
+    png = sent["image"]  # in JSON over HTTP a text, base64
+    if isinstance(png, str):
+        png = base64.b64decode(png)
+    with Image.open(io.BytesIO(png)) as image:
         pixels = np.asarray(image, dtype=np.float64).reshape(-1)
     return {"pixels": pixels / 255}
 
@@ -253,7 +257,7 @@ class Digit:
 
     @property
     def event(self) -> dict[str, Any]:
-        return {"event_id": self.id, "features": {"image": {"bytes": self.sent}}}
+        return {"event_id": self.id, "features": {"image": self.sent}}
 
 
 @pytest.fixture(scope="module")
@@ -279,7 +283,10 @@ def test_an_image_model_is_trained_again_on_uploaded_images_while_the_old_one_an
         assert first["deployed"] == "a challenger: it could not be compared with what serves"
         millstream(stream, "models", "promote", stream.ref, "image", "--why", "the first one")
         until(lambda: serving_now(stream) == first["version"], "the first image model serves")
-        until(lambda: answer(client, digits[0])["version"] == told_version(first), "the server has it")
+        ids = map(str, count())
+        until(
+            lambda: answer(client, digits[0], f"warm-{next(ids)}")["version"] == first["version"], "the server has it"
+        )
 
         upload(client, digits[_FEW:_MORE])
         told_digits = digits[_MORE : _MORE + _TOLD]
@@ -291,22 +298,17 @@ def test_an_image_model_is_trained_again_on_uploaded_images_while_the_old_one_an
             second = trained(stream, "image")
             assert second["result"]["better"] is True
             assert second["deployed"] == "its model serves, and it is better: it serves now"
-            until(lambda: answers and answers[-1][0] == told_version(second), "the new one answers")
+            until(lambda: answers and answers[-1][0] == second["version"], "the new one answers")
             before = len(answers)
             until(lambda: len(answers) >= before + 50, "it goes on answering")
         versions = [version for version, _ in answers]
-        assert set(versions) == {told_version(first), told_version(second)}
+        assert set(versions) == {first["version"], second["version"]}
         assert versions == sorted(versions, key=versions.index), "none goes back to the old one"
-        assert versions.count(told_version(first)) > 20, "the old one answered while the new one was trained"
-        new = [correct for version, correct in answers if version == told_version(second)]
+        assert versions.count(first["version"]) > 20, "the old one answered while the new one was trained"
+        new = [correct for version, correct in answers if version == second["version"]]
         assert sum(new) / len(new) > 0.85 > sum(right) / len(right)
         verified = told(stream, "models", "verify", stream.ref, second["version"])
         assert (verified["answers"], verified["holds"]) == (True, True)
-
-
-def told_version(row: Any) -> str:
-    """Return a version as an answer over HTTP names it."""
-    return str(row["version"]).partition(":")[2]
 
 
 def upload(client: httpx.Client, several: Sequence[Digit]) -> None:
@@ -315,8 +317,8 @@ def upload(client: httpx.Client, several: Sequence[Digit]) -> None:
     assert (found["state"], found["taken"], found["refused"]) == ("imported", len(several), 0), found
 
 
-def answer(client: httpx.Client, digit: Digit) -> Any:
-    found = client.post("/v1/predict", json=digit.event)
+def answer(client: httpx.Client, digit: Digit, event_id: str | None = None) -> Any:
+    found = client.post("/v1/predict", json={**digit.event, "event_id": event_id or digit.id})
     assert found.status_code == 200, found.text
     return found.json()
 
@@ -332,10 +334,7 @@ def asking(client: httpx.Client, several: Sequence[Digit]) -> Iterator[list[tupl
         try:
             while not stop.is_set():
                 for number, each in enumerate(several):
-                    event = {**each.event, "event_id": f"{each.id}-{len(answers)}-{number}"}
-                    found = client.post("/v1/predict", json=event)
-                    found.raise_for_status()
-                    said = found.json()
+                    said = answer(client, each, f"{each.id}-{len(answers)}-{number}")
                     answers.append((said["version"], said["prediction"] == each.digit))
                     if stop.is_set():
                         return
