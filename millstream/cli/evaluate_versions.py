@@ -61,8 +61,9 @@ def evaluate(
     from millstream.replay.past_versions import PastVersions
 
     loaded = load_named(stream, settings, code)
-    names, store, cluster = settings.names(loaded.stream), store_of(settings), settings.cluster()
+    names, store = settings.names(loaded.stream), store_of(settings)
     wanted = [version_meant(store, names, each) for each in versions] or _newest(store, names)
+    cluster = settings.cluster()
     with (
         filling_in(stream),
         PastVersions(loaded, cluster, names, store, lambda line: print(line, file=sys.stderr), code) as past,

@@ -70,7 +70,7 @@ class Log:
     def version(self, name: str) -> Manifest:
         """Return a version that was trained on the first rows of its range, and tested on the others."""
         rows = self.rows[:LEARNED]
-        return put_version(
+        made: Manifest = put_version(
             self.store,
             self.loaded.of_model(name),
             1,
@@ -81,6 +81,7 @@ class Log:
             labels_to_ms=self.rows[LEARNED - 1].labelled_ms,
             **{RANGE_BEGIN: 0, COMPARISON: {"from_ms": self.rows[LEARNED].predicted_ms}},
         )
+        return made
 
 
 @pytest.fixture

@@ -96,6 +96,8 @@ KINDS: Final[dict[str, Kind]] = {
     "replay --to": "text",
     "backfill --from": "text",
     "backfill --to": "text",
+    "models evaluate --from": "text",
+    "models evaluate --to": "text",
     "train --from": "text",
     "train --to": "text",
     "JOB": "text",

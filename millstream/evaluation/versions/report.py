@@ -1,4 +1,4 @@
-"""Report of versions that were evaluated on a range of the log: findings as plain values, and their words."""
+"""Report of versions that were evaluated on a range of the log: plain values, and their words."""
 
 from __future__ import annotations
 
