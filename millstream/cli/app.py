@@ -24,6 +24,7 @@ from millstream.cli import (
     console,
     drift,
     evaluate,
+    evaluate_versions,
     export,
     http,
     jobs,
@@ -83,7 +84,15 @@ def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
         part.register(app)
     for part in (models, keys, tokens, status, backup, topics, broker, http, uploads, console):
         part.register(app)
-    _ = version_decisions, version_code, rebuild, compare, export, acls  # add themselves to `models` and `topics`
+    _ = (
+        version_decisions,
+        version_code,
+        rebuild,
+        compare,
+        evaluate_versions,
+        export,
+        acls,
+    )  # add themselves to `models` and `topics`
     return app
 
 
