@@ -1,4 +1,4 @@
-"""Comparison of a trained model with what served, on the newest examples: loss, metrics and slices, with intervals."""
+"""Comparison of a trained model with what served: loss, metrics and slices, with intervals."""
 
 from __future__ import annotations
 
