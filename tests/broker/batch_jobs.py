@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -163,5 +163,9 @@ class Batch:
 
 def children(process: subprocess.Popen[str]) -> list[psutil.Process]:
     """Return the processes in which this trainer trains."""
-    found = psutil.Process(process.pid).children(recursive=True)
-    return [each for each in found if "millstream.training.child" in " ".join(each.cmdline())]
+    found = []
+    for each in psutil.Process(process.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if "millstream.training.child" in " ".join(each.cmdline()):
+                found.append(each)
+    return found

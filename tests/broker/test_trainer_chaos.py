@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import signal
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -47,11 +48,10 @@ def batch(home: Path, cluster: Cluster, prefix: str, environment: dict[str, str]
     return Batch.made(home, cluster, prefix, environment, run, STREAM)
 
 
-def test_each_job_ends_once_whatever_is_killed(batch: Batch) -> None:
-    chance, done = random.Random(19), Counter[str]()
-    trainers = {instance: batch.started(instance) for instance in ("0", "1")}
+def harm(batch: Batch, trainers: dict[str, subprocess.Popen[str]], chance: random.Random) -> Counter[str]:
+    """Kill, ask and cancel for a time; return what was done how often."""
+    done, asked = Counter[str](), list[str]()
     batch.until(lambda: any("ready: 2 partitions" in batch.said(each) for each in trainers), 120)
-    asked: list[str] = []
     end = time.monotonic() + SECONDS
     while time.monotonic() < end:
         time.sleep(chance.uniform(0.5, 4))
@@ -74,10 +74,19 @@ def test_each_job_ends_once_whatever_is_killed(batch: Batch) -> None:
             put(batch.cluster, batch.names.topic("alerts"), [each.encode() for each in alerts])
         elif what == "cancel" and asked:
             batch.run("jobs", "cancel", str(batch.file), asked[-1])
+    return done
+
+
+def test_each_job_ends_once_whatever_is_killed(batch: Batch) -> None:
+    trainers = {instance: batch.started(instance) for instance in ("0", "1")}
+    try:
+        done = harm(batch, trainers, random.Random(19))
+    finally:
+        for process in trainers.values():
+            process.terminate()
+        codes = [process.wait(timeout=60) for process in trainers.values()]
+    assert codes == [0, 0]
     batch.file.write_text(STREAM.replace('every="20s"', 'every="20d"'))
-    for process in trainers.values():
-        process.terminate()
-        assert process.wait(timeout=30) == 0
     with batch.trainer("2"):
         batch.until(lambda: not read_states(batch.cluster, batch.names).open(), 400)
     ends = Counter[str]()
