@@ -14,6 +14,7 @@ from typing import Final
 
 from benchmarks import (
     batch_predictor,
+    batch_reading,
     challengers,
     clients,
     cold_start,
@@ -46,6 +47,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "predictor": throughput.predictor,
     "predictor-process": predictor_process.predictor_process,
     "batch-predictor": batch_predictor.batch_predictor,
+    "batch-reading": batch_reading.batch_reading,
     "lean": throughput.lean,
     "fast-predictor": clients.fast_predictor,
     "client-latency": clients.client_latency,

@@ -1,4 +1,4 @@
-"""Main module of the process that checks one ONNX graph and answers with it: see `model_store.onnx_graph`."""
+"""Main module of the process that checks one ONNX graph and answers with it."""
 
 from __future__ import annotations
 

@@ -26,6 +26,7 @@ from millstream.cli import (
     evaluate,
     export,
     http,
+    import_onnx,
     jobs,
     keys,
     models,
@@ -83,7 +84,8 @@ def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
         part.register(app)
     for part in (models, keys, tokens, status, backup, topics, broker, http, uploads, console):
         part.register(app)
-    _ = version_decisions, version_code, rebuild, compare, export, acls  # add themselves to `models` and `topics`
+    # These add themselves to `models` and `topics`.
+    _ = version_decisions, version_code, rebuild, compare, import_onnx, export, acls
     return app
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import math
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,7 @@ stream = Stream(
     model=lambda: preprocessing.StandardScaler() | linear_model.LogisticRegression(),
     batch={
         "gbdt": BatchModel(trees),
+        "net": BatchModel(HistGradientBoostingClassifier, rows="frame", deploy="by-hand"),
         "mine": BatchModel(lambda: HistGradientBoostingClassifier(max_iter=5), rows="frame", deploy="by-hand"),
     },
 )
@@ -74,6 +77,38 @@ def trained(stream: Stream, store: ModelStore, name: str, epoch: int, count: int
     announce(Cluster(stream.bootstrap), stream.names, store, manifest)
 
 
+def serves_a_graph(stream: Stream, folder: Path) -> None:
+    """Import a graph made elsewhere, if graphs can be run here; it serves, and its answers are computed again."""
+    if find_spec("onnxruntime") is None:
+        return
+    onnx: Any = pytest.importorskip("onnx")
+    float_, names = onnx.TensorProto.FLOAT, [*ROWS[0][0]]
+    ins = [onnx.helper.make_tensor_value_info(name, float_, [None, 1]) for name in names]
+    nodes = [
+        onnx.helper.make_node("Sum", names, ["s"]),
+        onnx.helper.make_node("Neg", ["s"], ["t"]),
+        onnx.helper.make_node("Concat", ["s", "t"], ["both"], axis=1),
+        onnx.helper.make_node("Softmax", ["both"], ["p"], axis=1),
+    ]
+    out = onnx.helper.make_tensor_value_info("p", float_, [None, 2])
+    opsets = [onnx.helper.make_opsetid("", 17)]
+    made = onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", ins, [out]), opset_imports=opsets, ir_version=8)
+    file = folder / "net.onnx"
+    file.write_bytes(made.SerializeToString())
+    assert (
+        told(stream, "models", "import-onnx", stream.ref, "net", str(file), "--examples", "9")["version"] == "net:1/9"
+    )
+    millstream(stream, "models", "pin", stream.ref, "net:1/9")
+    until_served(stream, "net:1/9")
+    publish(stream, 320, 340, folder / "graph.csv")
+    last = max(predictions(stream), key=lambda each: each.outcome.predicted_at)
+    assert (last.outcome.model, last.outcome.error) == ("both.net", None)
+    total = sum(float(value) for value in last.event.features.values())  # type: ignore[arg-type]
+    assert (last.outcome.probabilities or {})["false"] == pytest.approx(1 / (1 + math.exp(-2 * total)), abs=1e-6)
+    code, found = traced(stream, last.event.event_id)
+    assert (code, found["again"]["equal"]) == (0, True)
+
+
 def test_a_batch_model_is_asked_in_the_shadow_serves_and_is_recomputed(stream: Stream, tmp_path: Path) -> None:
     with running(stream, tmp_path / "run.log"):
         publish(stream, 0, 200, tmp_path / "first.csv")
@@ -102,5 +137,6 @@ def test_a_batch_model_is_asked_in_the_shadow_serves_and_is_recomputed(stream: S
         trained(stream, store, "gbdt", 2, 300)
         millstream(stream, "models", "promote", stream.ref, "gbdt")
         until_served(stream, "gbdt:2/300")
+        serves_a_graph(stream, tmp_path)
     found = api.model(stream.ref, "gbdt:2/300", home=stream.home, prefix=stream.prefix)
     assert found.predict(ROWS[0][0]).probabilities

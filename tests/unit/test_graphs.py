@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from batch_log import records, simple_rows, stream_with, trained
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor, RandomForestClassifier
 from sklearn.feature_extraction import DictVectorizer
@@ -17,6 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from store_parts import draft, store_on, version
+from version_code_parts import forgetting_imports
 
 from consumers.model.checkpoints import cpu_name
 from consumers.model.estimator_model import RowForm, wrap_estimator
@@ -25,7 +27,10 @@ from consumers.model.graph_conversion import CannotConvert, insist_on_equal, to_
 from consumers.model.graph_model import GRAPH_CLASSES, GraphEstimator
 from consumers.model.version_loader import VersionLoader
 from consumers.model.version_runtime import RunWith
-from model_store import Damaged, MemoryBackend, VersionRefused, dumps_estimator
+from millstream.stream.load import load_stream
+from millstream.version_code.choice import VersionCode
+from millstream.versions.import_graph import CannotImport, announcement, import_graph
+from model_store import Damaged, MemoryBackend, VersionRefused, dumps_estimator, loads_estimator
 from model_store.onnx_graph import MOST_GRAPH_BYTES, GraphFailed, GraphProcess, require_graph
 from runtime.exits import Doubt
 from schemas.events import Features
@@ -299,3 +304,53 @@ def test_an_estimator_of_a_graph_ends_its_process() -> None:
     assert made.predict(np.array([[0.0, 1.0]])) == [True]
     made.close()
     assert made._process._process.poll() is not None
+
+
+FILE = """
+from river import linear_model
+from sklearn.linear_model import LogisticRegression
+from millstream import BatchModel, Stream
+
+stream = Stream(
+    name="shapes", task="binary", label="y", features={"v": "vector", "n": "number"}, model=linear_model.LogisticRegression,
+    batch={
+        "net": BatchModel(LogisticRegression, rows="vector", deploy="by-hand"),
+        "wide": BatchModel(LogisticRegression, rows="frame"),
+        "other": BatchModel(LogisticRegression),
+    },
+)
+"""  # noqa: E501 - the text of a file
+
+
+def test_a_graph_is_imported_as_the_newest_version_of_a_batch_model(tmp_path: Path) -> None:
+    (tmp_path / "shapes.py").write_text(FILE)
+    store, graph = store_on(MemoryBackend()), softmax().SerializeToString()
+    with forgetting_imports():
+        loaded = load_stream(str(tmp_path / "shapes.py"))
+        for epoch in (1, 2):
+            manifest = import_graph(store, loaded.of_model("net"), graph, 5)
+            assert str(manifest.version) == f"net:{epoch}/5"
+        choose = VersionCode(loaded, store).to_answer
+        face = VersionLoader(store, "binary", choose).load(manifest, None).face
+        assert face.predict({"v": [0.0, 0.0], "n": 1.0}).probabilities == {False: 0.5, True: 0.5}
+        assert announcement(store, manifest).key == "published/shapes.net/0"
+        for name, said in (("other", "takes no dictionaries"), ("", "is no batch model"), ("wide", "does not answer")):
+            with pytest.raises(CannotImport, match=said):
+                import_graph(store, loaded.of_model(name), graph, 5)
+        bare = helper.make_graph([identity("x")], "g", [value("x", None, None)], [value("p", None, 2)])
+        opsets = [helper.make_opsetid("", 17)]
+        open_ended = helper.make_model(bare, opset_imports=opsets, ir_version=8).SerializeToString()
+        with pytest.raises(CannotImport, match="leaves open"):
+            import_graph(store, loaded.of_model("net"), open_ended, 5)
+        with pytest.raises(VersionRefused, match="in another file"):
+            import_graph(store, loaded.of_model("net"), HOSTILE["values in a file"]().SerializeToString(), 5)
+
+
+def test_a_job_trains_tests_and_writes_the_graph(tmp_path: Path) -> None:
+    log = records(simple_rows(600))
+    result = trained(stream_with(lambda: dicts(HistGradientBoostingClassifier(max_iter=10)), onnx=True), log, tmp_path)
+    graph = (tmp_path / "graph.onnx").read_bytes()
+    estimator = loads_estimator((tmp_path / "estimator.skops").read_bytes(), cap_bytes=1 << 30)
+    face = wrap_graph(graph, estimator, "binary", RowForm.from_json(result.form))
+    assert fingerprint(face, result.probe) == result.probed
+    assert fingerprint(wrap_estimator(estimator, "binary", RowForm("dicts")), result.probe) != result.probed

@@ -32,7 +32,10 @@ from consumers.model.estimator_model import wrap_estimator
 from consumers.model.fingerprint import fingerprint
 from consumers.model.row_form import RowForm
 from millstream.estimators.fitting import CannotTrain
+from millstream.estimators.row_forms import form_of
+from millstream.training.searching import Search
 from millstream.training.splitting import newest_apart
+from millstream.training.tables import Tables
 from millstream.training.training import ESTIMATOR
 from model_store.estimators import loads_estimator
 from runtime.kafka_client.records import PlainRecord
@@ -224,3 +227,19 @@ def test_a_refit_has_learned_all_and_is_marked(tmp_path: Path) -> None:
     assert (tested.refit, refit.refit, refit.examples, refit.left_out) == (False, True, 300, {})
     assert refit.comparison == tested.comparison
     assert refit.probed != tested.probed
+
+
+def test_the_smallest_rung_holds_a_rare_class(tmp_path: Path) -> None:
+    rows = simple_rows(600)
+    labels = ["rare" if n in (5, 250, 420) else str(row.label) for n, row in enumerate(rows)]
+    log = records(replace(row, label=label, served="x") for row, label in zip(rows, labels, strict=True))
+    search = {"histgradientboostingclassifier__max_leaf_nodes": [2, 3, 7, 15]}
+    stream = stream_with(boosted, task="multiclass", search=search)
+    collector = collected_from(stream, log)
+    split = newest_apart(collector.examples, 0.2)
+    form = form_of(stream, collector.examples.features, ())
+    tables = Tables(collector.examples, split.train, "multiclass", form)
+    search_of = Search(stream.model, collector.examples, split, tables)  # type: ignore[arg-type]
+    smallest = search_of._train[search_of._order[: len(split.train) // 3]]
+    assert {collector.examples.labels[each] for each in smallest} == {"rare", "True", "False"}
+    assert trained(stream, log, tmp_path).table[0]["rows"] == len(split.train) // 3
