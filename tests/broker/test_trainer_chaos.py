@@ -17,13 +17,14 @@ import pytest
 from broker.batch_jobs import Batch, children
 from loop_helpers import put
 
+from consumers.loop.job_states import KnownJob
 from millstream.reading.jobs import read_states
 from runtime.kafka_client.cluster import Cluster
 from schemas.alerts import Alert
 from schemas.jobs import ENDED, JobState
 from schemas.model_updates import Published
 
-SECONDS = 90
+SECONDS = 75
 STREAM = """
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -35,7 +36,7 @@ def make():
     return make_pipeline(DictVectorizer(sparse=False), LogisticRegression(random_state=1))
 
 stream = Stream(name="mine", task="binary", model=linear_model.LogisticRegression, batch={
-    "often": BatchModel(make, every="20s"),
+    "often": BatchModel(make, every="30s"),
     "drifts": BatchModel(make, retrain_on=["monitor.drift"], not_more_than=0, deploy="if-better"),
 })
 """
@@ -86,7 +87,7 @@ def test_each_job_ends_once_whatever_is_killed(batch: Batch) -> None:
             process.terminate()
         codes = [process.wait(timeout=60) for process in trainers.values()]
     assert codes == [0, 0]
-    batch.file.write_text(STREAM.replace('every="20s"', 'every="20d"'))
+    batch.file.write_text(STREAM.replace('every="30s"', 'every="20d"'))
     with batch.trainer("2"):
         batch.until(lambda: not read_states(batch.cluster, batch.names).open(), 400)
     ends = Counter[str]()
@@ -107,11 +108,13 @@ def test_each_job_ends_once_whatever_is_killed(batch: Batch) -> None:
 
 
 def test_two_slots_of_a_schedule_are_two_jobs_with_one_version_each(batch: Batch) -> None:
+    def done() -> list[KnownJob]:
+        return [each for each in read_states(batch.cluster, batch.names) if each.state == "done"]
+
     with batch.trainer():
-        batch.until(lambda: len([*read_states(batch.cluster, batch.names)]) >= 2, 120)
-        batch.until(lambda: not read_states(batch.cluster, batch.names).open(), 120)
-    jobs = [*read_states(batch.cluster, batch.names)]
-    assert all(each.job.by == "schedule" and each.state == "done" for each in jobs)
+        batch.until(lambda: len(done()) >= 2, 240)
+    jobs = done()
+    assert {each.job.by for each in jobs} == {"schedule"}
     assert len({each.job.id for each in jobs}) == len(jobs)
     epochs = [each.claim.epoch for each in jobs if each.claim is not None]
     assert epochs == [*range(1, len(jobs) + 1)]
