@@ -24,6 +24,7 @@ from millstream.cli import (
     console,
     drift,
     evaluate,
+    evaluate_versions,
     export,
     http,
     import_onnx,
@@ -85,7 +86,7 @@ def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
     for part in (models, keys, tokens, status, backup, topics, broker, http, uploads, console):
         part.register(app)
     # These add themselves to `models` and `topics`.
-    _ = version_decisions, version_code, rebuild, compare, import_onnx, export, acls
+    _ = version_decisions, version_code, rebuild, compare, evaluate_versions, import_onnx, export, acls
     return app
 
 

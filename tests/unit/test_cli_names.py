@@ -54,6 +54,8 @@ KINDS: Final[dict[str, Kind]] = {
     "--model": "name",
     "models history --at": "text",
     "models compare --from": "name",
+    "models evaluate --from": "text",
+    "models evaluate --to": "text",
     "models compare --to": "name",
     "KEY_ID": "name",
     "--instance": "name",
