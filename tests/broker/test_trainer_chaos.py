@@ -56,7 +56,7 @@ def harm(batch: Batch, trainers: dict[str, subprocess.Popen[str]], chance: rando
     end = time.monotonic() + SECONDS
     while time.monotonic() < end:
         time.sleep(chance.uniform(0.5, 4))
-        what = chance.choice(["trainer", "child", "child", "ask", "alert", "cancel", *["nothing"] * 3])
+        what = chance.choice(["trainer", "trainer", "child", "ask", "alert", "cancel", *["nothing"] * 2])
         done[what] += 1
         if what == "trainer":
             instance = chance.choice([*trainers])
