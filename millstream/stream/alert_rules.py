@@ -15,6 +15,7 @@ from millstream.stream.errors import InvalidStream
 from millstream.stream.parameter_checks import check_choices, check_spans, known_parameters
 from millstream.stream.parameter_groups import Span
 from schemas.model_names import MAIN, is_model_name
+from schemas.profiles import DAY_MS
 from schemas.target import Task
 
 MOST_RULES: Final = 32
@@ -240,9 +241,14 @@ def evaluated(rules: Sequence[Rule]) -> tuple[AlertRule, ...]:
     return tuple(rule.evaluated() for rule in rules)
 
 
-def roll_back(rules: Sequence[Rule]) -> bool:
-    """Return whether a rule may roll back: versions of the past are then kept for it."""
-    return any(isinstance(each, Rollback) for rule in rules for each in rule.do)
+def rollback_days(rules: Sequence[Rule]) -> int | None:
+    """Return how many days, rounded up, the first bad window of a rule that may roll back lies before its alert.
+
+    `None` if no rule may roll back.
+    """
+    rolling = [rule for rule in rules if any(isinstance(each, Rollback) for each in rule.do)]
+    spans = [milliseconds(rule.over) + milliseconds(rule.hold) for rule in rolling]
+    return max((-(-each // DAY_MS) for each in spans), default=None)
 
 
 def _action(each: Do) -> Action:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from millstream.stream.alert_rules import Rule, check_rules, roll_back
+from millstream.stream.alert_rules import Rule, check_rules, rollback_days
 from millstream.stream.calendar import Calendar
 from millstream.stream.competition import Model, Promote, check_models, check_promote, check_slices
 from millstream.stream.duration import milliseconds
@@ -296,7 +296,8 @@ class Stream:
     def kept_versions(self) -> Retention:
         """Retention of versions; with a rule that may roll back, a version of each day that it may go back to stays."""
         keep = self.checkpoints.keep
-        return replace(keep, for_rollback=self.watch.reference_days + 1) if roll_back(self.alerts) else keep
+        days = rollback_days(self.alerts)
+        return keep if days is None else replace(keep, for_rollback=max(self.watch.reference_days, days) + 1)
 
     @property
     def dedup_window_ms(self) -> int:

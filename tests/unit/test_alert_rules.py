@@ -168,6 +168,8 @@ def test_a_rule_that_may_roll_back_keeps_a_version_of_each_day() -> None:
     assert plain.kept_versions.for_rollback == 0
     assert rolls.kept_versions == Retention(latest_only=True, for_rollback=3)
     assert stream(watch=Watch(reference="epoch 3"), alerts=rolls.alerts).kept_versions.for_rollback == 31
+    slow = Rule("f1 < 0.7", over="10d", hold="12h", do=[Rollback()])
+    assert stream(alerts=[slow, Rule("recall < 0.5", over="60d")]).kept_versions.for_rollback == 12
 
 
 def test_check_names_targets_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
