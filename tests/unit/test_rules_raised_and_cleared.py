@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from unit.rule_monitor import HOUR, MINUTE, NAMES, T0, Monitor, finding, findings, states
+from unit.rule_monitor import DAY, HOUR, MINUTE, NAMES, T0, Monitor, finding, findings, states
 
+from consumers.monitor.drift.judge import Judge
+from consumers.monitor.drift.rules import DriftRules, Trailing
 from consumers.monitor.rules.rules import RulesSettings
 from consumers.monitor.windows import EXAMPLES, PREDICTIONS
 from millstream.stream.alert_rules import Notify, Pause, Rule, evaluated
@@ -226,6 +228,27 @@ def test_silence_of_the_events_raises_an_alert_by_the_clock_once_enough_is_known
     assert monitor.tick(46) == []
     monitor.watched.given += [window(minutes) for minutes in range(40, 70, 5)]
     assert states(monitor.tick(70)) == [("monitor.events_per_second", "cleared")]
+
+
+def test_a_rate_is_that_of_whole_windows_also_where_only_hours_and_days_are_kept() -> None:
+    judge = Judge(DriftRules(15 * MINUTE, 1 / DAY, Trailing(DAY)))
+    last = 2 * 24 * 60 + 95
+    for minutes in range(0, last, 15):
+        judge.take(window(minutes, events=1800, span=15 * MINUTE))
+    found = {}
+    for over in ("15m", "40m", "1h", "150m", "260m", "30h"):
+        monitor = Monitor(Rule("events_per_second >= 0", over=over), window_ms=15 * MINUTE)
+        monitor.watched = judge  # type: ignore[assignment]
+        [alert] = monitor.tick(last + 2)
+        found[over] = alert.details["value"]
+    assert found == dict.fromkeys(found, "2")
+
+
+def test_a_stretch_of_a_window_and_a_half_is_two_windows() -> None:
+    monitor = Monitor(Rule("errors > 0.5", over="7m"))
+    monitor.watched.given = [window(0, errors={"model": 80}), window(5, errors={"model": 30})]
+    [alert] = monitor.judge(10)
+    assert alert.message == "errors is 0.55, over 10 min (errors > 0.5)"
 
 
 def test_a_monitor_that_is_behind_does_not_take_unread_events_for_silence() -> None:

@@ -156,7 +156,12 @@ def parse(text: str) -> Condition:
         return Condition(metric, of)
     if found is None:
         raise InvalidCondition(f"compare {metric} with a number, such as '{metric}{f'({of})' if of else ''} > 0.1'")
-    return Condition(metric, of, found["sign"], _number(metric, found["number"], found["unit"]))
+    number = _number(metric, found["number"], found["unit"])
+    if metric in _SHARES and not 0 <= number <= 1:
+        raise InvalidCondition(f"{metric} is a share from 0 to 1, such as 0.05 or 5%")
+    if metric != METRIC and number < 0:
+        raise InvalidCondition(f"{metric} is never below 0")
+    return Condition(metric, of, found["sign"], number)
 
 
 def _subject(text: str) -> tuple[str, str]:

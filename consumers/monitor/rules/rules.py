@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from consumers.monitor.drift.findings import Finding, Judgement
@@ -26,7 +26,7 @@ from consumers.monitor.windows import PREDICTIONS
 from runtime.kafka_client.records import Output
 from schemas.alerts import Alert
 from schemas.duration_text import spoken
-from schemas.profiles import FEATURE, HOUR_MS
+from schemas.profiles import DAY_MS, FEATURE, HOUR_MS
 from schemas.topics import Names
 
 MOST_FINDINGS: Final = 20
@@ -98,7 +98,8 @@ class Rules:
         say: Callable[[str], None] = print,
         clock: Callable[[], int] | None = None,
     ) -> None:
-        self._settings = settings
+        rules = [replace(each, over_ms=_whole(each.over_ms, settings.window_ms)) for each in settings.rules]
+        self._settings = replace(settings, rules=rules)
         self._decisions = decisions
         self._served = served
         self._say = say
@@ -179,12 +180,15 @@ class Rules:
         if rule.when.metric == MODEL_AGE:
             announced = self._decisions().announced_ms
             return None if announced is None else Measured(max(0, now_ms - announced) / 1000, rule.least)
+        window = self._settings.window_ms
         # The newest windows may be open still: one length until they close, and one until they are here.
-        until = now_ms - 2 * self._settings.window_ms
-        since = until - rule.over_ms
+        until = _whole(now_ms - 3 * window + 1, window)
+        # Of older stretches there are only hours and days: a rate is of whole ones.
+        step = max(window, HOUR_MS if rule.over_ms > HOUR_MS else 0, DAY_MS if rule.over_ms > DAY_MS else 0)
+        since = (until - rule.over_ms) // step * step
         if not judge.knows(since):
             return None  # the monitor does not know a stretch of this length yet
-        found = measure(rule.when, judge.windows(since, until), rule.over_ms, self._served)
+        found = measure(rule.when, judge.windows(since, until), until - since, self._served)
         return None if found is None else Measured(found.value, max(found.count, rule.least))
 
     def _compared(self, rule: AlertRule, found: Measured | None, at: int) -> _Seen | None:
@@ -275,6 +279,11 @@ class Rules:
             details = {**details, "notify": " ".join(rule.targets)}
         alert = Alert(rule.alert, severity, "raised" if state == "raised" else "cleared", message, at, details)
         return Output(self._settings.names.topic("alerts"), 0, alert.name.encode(), alert.encode())
+
+
+def _whole(length_ms: int, unit_ms: int) -> int:
+    """Return a time rounded up to whole units."""
+    return -(-length_ms // unit_ms) * unit_ms
 
 
 def _described(rule: AlertRule, seen: _Seen) -> tuple[str, dict[str, str]]:
