@@ -47,10 +47,6 @@ def test_the_rules_remember_what_is_raised_and_when_they_acted() -> None:
 def test_an_alert_that_was_raised_or_cleared_while_the_backup_was_made() -> None:
     records = [alert(3, "monitor.f1", **FULL), alert(4, "monitor.f1", "cleared")]
     records.append(alert(5, "monitor.drift", rule="drift"))
-        alert(3, "monitor.f1", **FULL),
-        alert(4, "monitor.f1", "cleared"),
-        alert(5, "monitor.drift", rule="drift"),
-    ]
     state = state_of(fitted(AlertMemory(rules(f1=100)), records, NOW))
     at = (NOW - 60_000) // 1000
     assert state.rules == {"drift": RuleState(raised=at, told=at)}
