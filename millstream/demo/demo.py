@@ -138,6 +138,7 @@ def _roles(stream: Stream) -> str:
     """Return the processes that are started, in words."""
     learners = " and ".join(f"of {name}" for name in (MAIN, *stream.models)) if stream.models else ""
     beside = ", a shadow role, a judge and a referee" if stream.models else ""
+    beside += ", and a monitor" if stream.name == drift.STREAM else ""
     return f"{_PREDICTORS} predictors, a joiner and a learner {learners}".rstrip() + beside
 
 
