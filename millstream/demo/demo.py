@@ -281,8 +281,8 @@ class _Show:
                 return snapshot
             deadline = min(deadline, time.monotonic() + _SETTLE_S)
             if time.monotonic() > deadline:
-                lags = ", ".join(f"{role} {snapshot.lag(role)}" for role in (PREDICTOR, JOINER, LEARNER))
-                raise DemoFailed(f"not all is learned {_SETTLE_S:g} s after the last event (lag: {lags})")
+                lags = ", ".join(f"{role} {snapshot.lag(role)}" for role in snapshot.roles)
+                raise DemoFailed(f"not all is read {_SETTLE_S:g} s after the last event (lag: {lags})")
         return None
 
     def _look(self) -> StreamSnapshot | None:
