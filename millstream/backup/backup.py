@@ -73,7 +73,7 @@ class LoggedTopic(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Backup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Contents of a backup. `profiles` is `None` if the stream had no such topic.
+    """Contents of a backup. `profiles` and `alerts` are `None` if the stream had no such topic.
 
     `prefix` is that of its topics, and `memory` is what its roles knew of `alerts` beside that topic.
     """
@@ -128,7 +128,9 @@ def make(cluster: Cluster, names: Names, store: ModelStore, target: Backend, say
     models = store.models(stream)
     refused = [each for model in models for each in _copy_versions(store, copy, model, say)]
     memory, now = remembered(cluster, names), time.time_ns() // 1_000_000
-    kinds = ("decisions", "alerts", *((PROFILES,) if cluster.topic_info(names.topic(PROFILES)) else ()), "examples")
+    there = cluster.topic_info(names.topic("alerts"), names.topic(PROFILES))
+    watched = [kind for kind in ("alerts", PROFILES) if names.topic(kind) in there]
+    kinds = ("decisions", *watched, "examples")
     topics = {kind: _copy_topic(cluster, names.topic(kind), target, stream, show) for kind in kinds}
     versions = sum(len(copy.versions(model)) for model in models)
     backup = Backup(FORMAT, stream, now, versions, **topics, memory=memory, prefix=names.prefix)

@@ -119,7 +119,7 @@ def begun(run: Run, cluster: Cluster, names: Names, file: Path, environment: dic
     until(lambda: metadata(cluster, names) is not None, first)
     end(first)
     since = time.time_ns() // 1_000_000 // MINUTE * MINUTE - 30 * MINUTE
-    publish(cluster, names, range(600), since, range(300, 600))
+    publish(cluster, names, range(900), since, range(450, 900))
     with closing(raw_producer(cluster)) as producer:
         of_role = Alert("learner.memory", "warning", "raised", "the model grows", since, {})
         producer.send(names.topic("alerts"), of_role.encode(), b"learner.memory", partition=0)
@@ -176,7 +176,7 @@ def test_a_restored_stream_goes_on_with_its_windows_and_alerts(
 
         with_given_times(cluster, there)
         now = (time.time_ns() // 1_000_000 // MINUTE + 1) * MINUTE
-        publish(cluster, there, range(600, 1000), now, range(600, 700))
+        publish(cluster, there, range(900, 1300), now, range(900, 1000))
         work(cluster, there, file, {**environment, **elsewhere}, lambda: len(alerts_of(cluster, there)) == 4)
     raised, cleared = [(MISSING, "raised"), (HELD, "raised")], [(HELD, "cleared"), (MISSING, "cleared")]
     assert alerts_of(cluster, there)[:2] == raised

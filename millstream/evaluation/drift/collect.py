@@ -92,7 +92,8 @@ def collect(windows: Iterable[Window], rules: DriftRules, stream: str, since_ms:
     used = judge.references()
     since = min((each.since_ms for each in used), default=0)
     until = max((each.until_ms for each in used), default=0)
-    before = [each for each in kept if since <= each.start < min(until, begin)]
+    # The first windows of the reference may be kept as an hour or a day that begins before them.
+    before = [each for each in kept if since < each.start + each.span and each.start < min(until, begin)]
     recent = [each for each in ended if (each.until_ms or 0) >= begin]
     return Collected(
         profiles_of(before, rules.merging),
