@@ -1,8 +1,8 @@
 """Records of the profiles topic: windows, each with the profile of every value that is watched.
 
 A profile is named by its kind and its name: ``feature:amount``, ``answer:prediction``, ``answer:score`` (probability of
-True, or of the predicted class), ``label:value``, ``loop:latency_ms``, ``loop:label_delay_ms``, ``loop:version``,
-``metric:orders``.
+True, or of the predicted class), ``label:value``, ``loop:latency_ms``, ``loop:label_delay_ms``, ``loop:model_age_ms``,
+``loop:version``, ``metric:orders``.
 """
 
 from __future__ import annotations

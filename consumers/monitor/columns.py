@@ -12,6 +12,7 @@ from schemas.profiles import ANSWER, LABEL, LOOP, METRIC
 from schemas.sources.metrics import MOST_NAMES
 
 if TYPE_CHECKING:
+    from consumers.monitor.version_ages import VersionAges
     from consumers.monitor.windows import OpenWindow
     from runtime.kafka_client.records import Record
 
@@ -21,6 +22,7 @@ SCORE: Final = f"{ANSWER}:score"
 LABEL_VALUE: Final = f"{LABEL}:value"
 LATENCY: Final = f"{LOOP}:latency_ms"
 LABEL_DELAY: Final = f"{LOOP}:label_delay_ms"
+MODEL_AGE: Final = f"{LOOP}:model_age_ms"
 VERSION: Final = f"{LOOP}:version"
 _TRUE: Final = "true"
 
@@ -46,7 +48,16 @@ def decoded(
 
 
 class PredictionReader:
-    """Adds whole predictions: their features, their answers, and how the loop answered."""
+    """Adds whole predictions: their features, their answers, and how the loop answered.
+
+    Parameters
+    ----------
+    ages
+        Ages of the versions at their answers; without it, windows do not have them.
+    """
+
+    def __init__(self, ages: VersionAges | None = None) -> None:
+        self._ages = ages
 
     def add(self, records: Sequence[Record], into: OpenWindow) -> None:
         read, predictions = decoded(records, read_prediction, into)
@@ -60,6 +71,8 @@ class PredictionReader:
         into.profiles.add(SCORE, [_score(each) for each in outcomes])
         into.profiles.add(VERSION, [None if each.epoch < 0 else f"{each.model}:{each.epoch}" for each in outcomes])
         into.profiles.add(LATENCY, [_latency(*each) for each in zip(read, predictions, strict=True)])
+        if self._ages is not None and outcomes:
+            into.profiles.add(MODEL_AGE, self._ages.of(outcomes, [record.timestamp for record in read]))
 
 
 def _single(value: LabelValue | None) -> FeatureValue:

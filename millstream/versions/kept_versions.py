@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from typing import Final
+
 from millstream.versions.decisions import usable
 from millstream.versions.rollback import announced
 from model_store import ModelStore, StoreError, VersionId
+
+_LISTED_SECONDS: Final = 60.0
+"""A list of the kept versions is used for so long: each costs a request."""
 
 
 class KeptVersions:
@@ -14,8 +21,10 @@ class KeptVersions:
     untrained one, which knows less than any that could be wrong.
     """
 
-    def __init__(self, store: ModelStore) -> None:
+    def __init__(self, store: ModelStore, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
+        self._clock = clock
+        self._listed: dict[str, tuple[float, frozenset[VersionId]]] = {}
 
     def before(self, model: str, at_ms: int) -> VersionId | None:
         """Return the newest version announced before a time that predictors would serve, `None` if there is none."""
@@ -32,3 +41,17 @@ class KeptVersions:
     def keep(self, version: VersionId) -> None:
         """Protect a version from retention."""
         self._store.pin(version)
+
+    def made(self, version: VersionId) -> int | None:
+        """Return when a version was made (ms), `None` if it is not kept, or the store does not answer."""
+        try:
+            return self._store.manifest(version).created_at_ms if version in self._kept(version.model) else None
+        except (StoreError, OSError):
+            return None
+
+    def _kept(self, model: str) -> frozenset[VersionId]:
+        listed, kept = self._listed.get(model, (-_LISTED_SECONDS, frozenset()))
+        if self._clock() - listed >= _LISTED_SECONDS:
+            kept = frozenset(self._store.versions(model))
+            self._listed[model] = self._clock(), kept
+        return kept

@@ -192,6 +192,12 @@ def missing(count: int) -> Profile:
             1.5,
             100,
         ),
+        (
+            "model_age_p90 > 1h",
+            [window(1, profiles={"loop:model_age_ms": numbers([2000, 7_200_000], [80, 20])})],
+            3601.0,
+            100,
+        ),
     ],
 )
 def test_a_metric_of_windows_is_that_of_all_their_events(

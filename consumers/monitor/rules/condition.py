@@ -45,6 +45,7 @@ _TIMES: Final[Mapping[str, float]] = MappingProxyType(
     {
         **{f"{LATENCY}_p{each}": _MS for each in QUANTILES},
         **{f"{LABEL_DELAY}_p{each}": _SECOND for each in QUANTILES},
+        **{f"{MODEL_AGE}_p{each}": _SECOND for each in QUANTILES},
         MODEL_AGE: _SECOND,
     }
 )

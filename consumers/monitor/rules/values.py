@@ -10,7 +10,6 @@ from consumers.monitor.profiles import merged_numbers, quantiles
 from consumers.monitor.rules.condition import (
     ERRORS,
     EVENTS_PER_SECOND,
-    LABEL_DELAY,
     LATENCY,
     METRIC,
     MISSING,
@@ -61,9 +60,8 @@ def measure(condition: Condition, windows: Sequence[Window], over_ms: int, serve
         count = sum(each.events for each in windows if each.kind == PREDICTIONS)
         return Measured(1000 * count / over_ms, count)
     name, _, quantile = metric.rpartition("_p")
-    key = {LATENCY: "latency_ms", LABEL_DELAY: "label_delay_ms"}[name]
     unit = 1.0 if name == LATENCY else 1000.0
-    return _quantile(_numbers(windows, f"{profiles.LOOP}:{key}"), int(quantile) / 100, unit)
+    return _quantile(_numbers(windows, f"{profiles.LOOP}:{name}_ms"), int(quantile) / 100, unit)
 
 
 def _profiles(windows: Iterable[Window], key: str) -> Iterator[tuple[Window, Profile]]:
