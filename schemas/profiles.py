@@ -135,7 +135,8 @@ class Window(msgspec.Struct, frozen=True, gc=False):
     left_out
         Number of values of features beyond those that are watched.
     state
-        JSON that the partition's next window goes on with; empty if it needs none.
+        Of examples: JSON that the partition's next window goes on with. Of predictions: the versions that answered, by
+        partition of the events (`consumers.monitor.answered_versions`). Else, and of merged windows, empty.
     """
 
     kind: str

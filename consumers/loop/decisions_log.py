@@ -1,4 +1,4 @@
-"""The decisions topic and the models topic on Kafka, for those who need them at the times of other records."""
+"""The decisions topic and the models topic on Kafka, for readers of what was so at a time."""
 
 from __future__ import annotations
 

@@ -71,8 +71,10 @@ class PredictionReader:
         into.profiles.add(SCORE, [_score(each) for each in outcomes])
         into.profiles.add(VERSION, [None if each.epoch < 0 else f"{each.model}:{each.epoch}" for each in outcomes])
         into.profiles.add(LATENCY, [_latency(*each) for each in zip(read, predictions, strict=True)])
+        times = [record.timestamp for record in read]
+        into.versions.add(outcomes, times)
         if self._ages is not None and outcomes:
-            into.profiles.add(MODEL_AGE, self._ages.of(outcomes, [record.timestamp for record in read]))
+            into.profiles.add(MODEL_AGE, self._ages.of(outcomes, times))
 
 
 def _single(value: LabelValue | None) -> FeatureValue:

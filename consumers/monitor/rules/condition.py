@@ -21,6 +21,7 @@ METRIC: Final = "metric"
 ERRORS: Final = "errors"
 EVENTS_PER_SECOND: Final = "events_per_second"
 MODEL_AGE: Final = "model_age"
+VERSION_LAG: Final = "version_lag"
 LATENCY: Final = "latency"
 LABEL_DELAY: Final = "label_delay"
 
@@ -47,6 +48,7 @@ _TIMES: Final[Mapping[str, float]] = MappingProxyType(
         **{f"{LABEL_DELAY}_p{each}": _SECOND for each in QUANTILES},
         **{f"{MODEL_AGE}_p{each}": _SECOND for each in QUANTILES},
         MODEL_AGE: _SECOND,
+        VERSION_LAG: _SECOND,
     }
 )
 _UNITS: Final[Mapping[str, float]] = MappingProxyType(

@@ -17,16 +17,17 @@ from typing import Final, NamedTuple
 from consumers.monitor.drift.findings import Finding, Judgement
 from consumers.monitor.drift.judge import Judge
 from consumers.monitor.rules.actions import Actions, Cause, VersionsBefore
-from consumers.monitor.rules.condition import DRIFT, EVENTS_PER_SECOND, MODEL_AGE, Condition
+from consumers.monitor.rules.condition import DRIFT, EVENTS_PER_SECOND, MODEL_AGE, VERSION_LAG, Condition
 from consumers.monitor.rules.decisions import InForce
 from consumers.monitor.rules.rule import ROLE_PREFIX, AlertRule
 from consumers.monitor.rules.state import RulesState, RuleState, short
 from consumers.monitor.rules.values import Measured, ServedValues, measure
+from consumers.monitor.rules.version_lag import VersionLag
 from consumers.monitor.windows import PREDICTIONS
 from runtime.kafka_client.records import Output
 from schemas.alerts import Alert
 from schemas.duration_text import spoken
-from schemas.profiles import FEATURE, HOUR_MS
+from schemas.profiles import FEATURE, HOUR_MS, Window
 from schemas.topics import Names
 
 MOST_FINDINGS: Final = 20
@@ -104,6 +105,7 @@ class Rules:
         self._say = say
         self._clock = clock or (lambda: time.time_ns() // 1_000_000)
         self._actions = Actions(settings.names, decisions, versions)
+        self._versions = VersionLag()
         self._state = RulesState()
         self._ticked = self._judged_at = self._clock()
 
@@ -132,6 +134,10 @@ class Rules:
 
     # --- evaluation --------------------------------------------------------------------------------
 
+    def take(self, window: Window) -> None:
+        """Take a window of the profiles topic, before its judgement: also one that was judged before."""
+        self._versions.take(window)
+
     def judged(self, judgement: Judgement, judge: Judge, kind: str) -> list[Output]:
         """Evaluate the rules about one kind of windows, of which a bucket was judged; return alerts and actions.
 
@@ -152,10 +158,13 @@ class Rules:
             if rule.when.metric == DRIFT:
                 outputs += self._step(rule, self._drift(rule.when, judgement))
             elif rule.when.metric not in _BY_CLOCK and rule.when.kind == kind:
-                windows = judge.windows(end - rule.over_ms, end)
-                found = measure(rule.when, windows, rule.over_ms, self._served)
-                outputs += self._step(rule, self._compared(rule, found, end))
+                outputs += self._step(rule, self._compared(rule, self._measured(rule, end, judge), end))
         return outputs
+
+    def _measured(self, rule: AlertRule, end: int, judge: Judge) -> Measured | None:
+        if rule.when.metric == VERSION_LAG:
+            return self._versions.measure(end)
+        return measure(rule.when, judge.windows(end - rule.over_ms, end), rule.over_ms, self._served)
 
     def tick(self, now_ms: int, judge: Judge) -> list[Output]:
         """Evaluate the rules about the rate of events and the age of the model, once for each length of a window."""
@@ -283,6 +292,9 @@ def _described(rule: AlertRule, seen: _Seen) -> tuple[str, dict[str, str]]:
     if seen.measured is not None:
         value, count = rule.when.said(seen.measured.value), seen.measured.count
         details |= {"value": f"{seen.measured.value:.6g}", "count": str(count)}
+        if seen.measured.text:
+            details["what"] = seen.measured.text
+            return f"{rule.when.subject} is {value} ({rule.when}): {seen.measured.text}", details
         return f"{rule.when.subject} is {value}, over {spoken(rule.over_ms)} ({rule.when})", details
     texts = [each.text[:_LONGEST_FINDING] for each in seen.findings]
     details |= {f"finding.{number:02}": text for number, text in enumerate(texts[:MOST_FINDINGS], 1)}

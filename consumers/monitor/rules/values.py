@@ -38,10 +38,17 @@ class ServedValues(Protocol):
 
 @dataclass(frozen=True)
 class Measured:
-    """A metric's value, and the number of events, labels or external values that it comes from."""
+    """A metric's value, and the number of events, labels or external values that it comes from.
+
+    Attributes
+    ----------
+    text
+        What the value is of, for people; empty if the metric's name says it.
+    """
 
     value: float
     count: int
+    text: str = ""
 
 
 def measure(condition: Condition, windows: Sequence[Window], over_ms: int, served: ServedValues) -> Measured | None:
