@@ -49,7 +49,7 @@ def fixed_reference(watch: Watch, model: str, store: ModelStore, cluster: Cluste
             f"Watch: reference={watch.reference!r}: {topic} no longer has the examples that it has learned; "
             "name a range of time"
         )
-    return Between(since, until + 1, str(watch.reference))
+    return Between(since, until + 1)
 
 
 def _times(consumer: Consumer, partition: Partition, known: list[Manifest]) -> tuple[int | None, int | None]:

@@ -51,7 +51,7 @@ class Stream:
 
     def take(self, kind: str, numbers: Sequence[int]) -> list[Alert]:
         """Take the windows of a kind with these numbers; return the alerts that are sent."""
-        sent = [output for number in numbers for output in self.judging.take(0, _window(kind, number))]
+        sent = [output for number in numbers for output in self.judging.take(_window(kind, number))]
         return [read_alert(each.value or b"") for each in sent if each.topic == "s.alerts"]
 
 

@@ -191,7 +191,7 @@ class Rules:
         # The newest windows may be open still: one length until they close, and one until they are here.
         until = now_ms - 2 * self._settings.window_ms
         since = until - rule.over_ms
-        if not judge.windows(0, since + 1):
+        if not judge.knows(since):
             return None  # the monitor does not know a stretch of this length yet
         found = measure(rule.when, judge.windows(since, until), rule.over_ms, self._served)
         return None if found is None else Measured(found.value, max(found.count, rule.least))

@@ -137,4 +137,13 @@ METRICS: Final[dict[str, Metric]] = {
         "gauge", "Time of the last record in the newest window that was written.", ("topic", "partition")
     ),
     "millstream_findings": Metric("gauge", "Findings of drift that have not ended."),
+    # notifier
+    "millstream_deliveries_total": Metric(
+        "counter", "Attempts to deliver, accepted or failed; reminders of an Alertmanager count.", ("target", "state")
+    ),
+    "millstream_alerts_delivered_total": Metric("counter", "Alerts that the target has accepted.", ("target",)),
+    "millstream_alerts_lost_total": Metric(
+        "counter", "Alerts that were given up: refused, or undelivered for three days.", ("target",)
+    ),
+    "millstream_target_failing": Metric("gauge", "1 while the last attempt to deliver has failed.", ("target",)),
 }
