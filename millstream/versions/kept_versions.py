@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from consumers.model.standing_answers import answers_since
 from millstream.versions.decisions import usable
 from millstream.versions.rollback import announced
 from model_store import ModelStore, StoreError, VersionId
@@ -46,6 +47,13 @@ class KeptVersions:
         """Return when a version was made (ms), `None` if it is not kept, or the store does not answer."""
         try:
             return self._store.manifest(version).created_at_ms if version in self._kept(version.model) else None
+        except (StoreError, OSError):
+            return None
+
+    def answers_since(self, version: VersionId) -> int | None:
+        """Return with how many examples a version's answers changed last, `None` if the store cannot tell now."""
+        try:
+            return answers_since(self._store.manifest(version))
         except (StoreError, OSError):
             return None
 

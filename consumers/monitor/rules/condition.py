@@ -22,6 +22,7 @@ ERRORS: Final = "errors"
 EVENTS_PER_SECOND: Final = "events_per_second"
 MODEL_AGE: Final = "model_age"
 VERSION_LAG: Final = "version_lag"
+UNCHANGED_EXAMPLES: Final = "unchanged_examples"
 LATENCY: Final = "latency"
 LABEL_DELAY: Final = "label_delay"
 
@@ -55,7 +56,7 @@ _UNITS: Final[Mapping[str, float]] = MappingProxyType(
     {"ms": 1.0, "s": 1000.0, "m": 60_000.0, "h": 3_600_000.0, "d": 86_400_000.0}
 )
 _SHARES: Final = (ERRORS, MISSING, *SERVED.keys() - {"log_loss", "mae", "rmse"})
-NAMES: Final = (*SERVED, ERRORS, EVENTS_PER_SECOND, *_TIMES, MISSING, METRIC, DRIFT)
+NAMES: Final = (*SERVED, ERRORS, EVENTS_PER_SECOND, *_TIMES, UNCHANGED_EXAMPLES, MISSING, METRIC, DRIFT)
 _FORM: Final = re.compile(
     r"(?P<metric>.+?)\s*(?P<sign><=|>=|<|>)\s*(?P<number>[^<>=\s]+)(?:\s*(?P<unit>ms|s|m|h|d|%))?"
 )
