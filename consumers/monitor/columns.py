@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from consumers.monitor.windows import TOO_MANY_NAMES, UNREADABLE
 from schemas.codec import CodecError
-from schemas.events import Example, FeatureValue, LabelValue, Outcome, Prediction, read_example, read_prediction
+from schemas.event_times import read_event_time
+from schemas.events import Example, FeatureValue, LabelValue, Outcome, read_example, read_prediction
 from schemas.profiles import ANSWER, LABEL, LOOP, METRIC
 from schemas.sources.metrics import MOST_NAMES
 
@@ -70,7 +71,7 @@ class PredictionReader:
         into.profiles.add(PREDICTION, [_single(each.prediction) for each in outcomes])
         into.profiles.add(SCORE, [_score(each) for each in outcomes])
         into.profiles.add(VERSION, [None if each.epoch < 0 else f"{each.model}:{each.epoch}" for each in outcomes])
-        into.profiles.add(LATENCY, [_latency(*each) for each in zip(read, predictions, strict=True)])
+        into.profiles.add(LATENCY, _latencies(read))
         times = [record.timestamp for record in read]
         into.versions.add(outcomes, times)
         if self._ages is not None and outcomes:
@@ -90,9 +91,13 @@ def _score(outcome: Outcome) -> float | None:
     return shares[_TRUE] if _TRUE in shares else max(shares.values())
 
 
-def _latency(record: Record, prediction: Prediction) -> int | None:
-    """Return the time (ms) from the event to its answer on the log, if the event has a time."""
-    return record.timestamp - prediction.event.event_time if prediction.event.event_time > 0 else None
+def _latencies(records: Iterable[Record]) -> list[int]:
+    """Return the times (ms) from events to their answers, both by the broker, where predictors have marked them."""
+    found: list[int] = []
+    for record in records:
+        if record.headers and (event := read_event_time(record.headers)) is not None:
+            found += [max(0, record.timestamp - event.time)] * event.events
+    return found
 
 
 class ExampleReader:

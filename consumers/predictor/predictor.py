@@ -26,6 +26,7 @@ from runtime.exits import RoleFailure
 from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions, Record
 from schemas.codec import HEADER_BYTES, CodecError
 from schemas.contract import Contract
+from schemas.event_times import marked
 from schemas.events import Event, Features
 from schemas.model_names import version_text
 from schemas.sources.event_mapping import EventMapping
@@ -50,6 +51,8 @@ class PredictorSettings:
         Start position of a group that has never read the topic.
     form
         Format of the public predictions.
+    tell_times
+        Tell in headers when events came on their topic (`schemas.event_times`); not for answers to events of the past.
     """
 
     names: Names
@@ -59,6 +62,7 @@ class PredictorSettings:
     mapping: EventMapping | None = None
     start: Literal["beginning", "end"] = "beginning"
     form: Form = WHOLE
+    tell_times: bool = True
 
 
 @dataclass(frozen=True)
@@ -180,11 +184,16 @@ class Predictor:
             writer = OutcomeWriter((serving.name, serving.epoch, serving.examples), now, partition)
             read = self._read(records)
             serving.model.ahead([each.used for each in read if each.used is not None])
-            for record, each in zip(records, read, strict=True):
+            marks = marked([record.timestamp for record in records]) if self._settings.tell_times else {}
+            for place, (record, each) in enumerate(zip(records, read, strict=True)):
+                first = len(outputs)
                 if isinstance(each, Known):
                     outputs += self._answer_known(record, each, serving, writer)
                 else:
                     outputs += self._answer(record, each, serving, writer)
+                if place in marks:
+                    whole = outputs[first]  # other records of this answer follow it
+                    outputs[first] = whole._replace(headers=[*whole.headers, marks[place].header()])
         return outputs
 
     def tick(self, now_ms: int) -> list[Output]:
