@@ -6,7 +6,7 @@ every event counts where there are few, and where there are many the others cost
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 EVENT_TIME: Final = "millstream-event-time"
@@ -29,21 +29,16 @@ class EventTime(NamedTuple):
         return EVENT_TIME, b"%d %d" % self
 
 
-def marked(times: Sequence[int]) -> dict[int, EventTime]:
-    """Return which of these events are marked, by their places: the middle of each of up to 16 groups.
+def marked(count: int) -> Iterator[tuple[int, int]]:
+    """Yield the places of up to 16 of so many events, with how many each stands for: the middle ones of equal groups.
 
-    >>> marked([7, 8])
-    {0: EventTime(time=7, events=1), 1: EventTime(time=8, events=1)}
-    >>> sum(each.events for each in marked([5] * 1000).values())
-    1000
+    >>> [*marked(2)], sum(events for _, events in marked(1000))
+    ([(0, 1), (1, 1)], 1000)
     """
-    count = len(times)
     size = max(1, -(-count // MOST_MARKED))
-    return {
-        place: EventTime(times[place], min(size, count - begin))
-        for begin in range(0, count, size)
-        if times[place := (begin + min(begin + size, count)) // 2] > 0  # a record may have no time
-    }
+    for begin in range(0, count, size):
+        events = min(size, count - begin)
+        yield begin + events // 2, events
 
 
 def read_event_time(headers: Iterable[tuple[str, bytes | None]]) -> EventTime | None:

@@ -26,7 +26,7 @@ from runtime.exits import RoleFailure
 from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions, Record
 from schemas.codec import HEADER_BYTES, CodecError
 from schemas.contract import Contract
-from schemas.event_times import marked
+from schemas.event_times import EventTime, marked
 from schemas.events import Event, Features
 from schemas.model_names import version_text
 from schemas.sources.event_mapping import EventMapping
@@ -184,17 +184,27 @@ class Predictor:
             writer = OutcomeWriter((serving.name, serving.epoch, serving.examples), now, partition)
             read = self._read(records)
             serving.model.ahead([each.used for each in read if each.used is not None])
-            marks = marked([record.timestamp for record in records]) if self._settings.tell_times else {}
-            for place, (record, each) in enumerate(zip(records, read, strict=True)):
-                first = len(outputs)
+            begin = len(outputs)
+            for record, each in zip(records, read, strict=True):
                 if isinstance(each, Known):
                     outputs += self._answer_known(record, each, serving, writer)
                 else:
                     outputs += self._answer(record, each, serving, writer)
-                if place in marks:
-                    whole = outputs[first]  # other records of this answer follow it
-                    outputs[first] = whole._replace(headers=[*whole.headers, marks[place].header()])
+            if self._settings.tell_times:
+                self._tell_times(records, outputs, begin)
         return outputs
+
+    def _tell_times(self, records: Sequence[Record], outputs: list[Output], begin: int) -> None:
+        """Add headers with the events' times to some of the whole predictions among the outputs from `begin`."""
+        count = len(records)
+        places: Sequence[int] = range(begin, len(outputs))
+        if len(places) != count:
+            whole = self._settings.names.whole
+            places = [place for place in places if outputs[place].topic == whole]
+        for at, events in marked(count):
+            time, output = records[at].timestamp, outputs[places[at]]
+            if time > 0:  # a record may have none
+                outputs[places[at]] = output._replace(headers=[*output.headers, EventTime(time, events).header()])
 
     def tick(self, now_ms: int) -> list[Output]:
         self._look()

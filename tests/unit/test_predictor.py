@@ -268,3 +268,8 @@ def test_of_many_events_that_are_read_at_once_a_few_stand_for_all() -> None:
     told = [found for each in whole if (found := read_event_time(each.headers)) is not None]
     assert (len(whole), len(told), sum(each.events for each in told)) == (1000, 16, 1000)
     assert all(output in whole for output in outputs if read_event_time(output.headers) is not None)
+
+
+def test_an_event_whose_record_has_no_time_is_not_told_of() -> None:
+    _, outputs = answer(Sent(event(x=9.0), timestamp=-1))
+    assert outputs[0].headers == [("trace", b"1")]
