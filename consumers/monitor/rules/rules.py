@@ -115,6 +115,7 @@ class Rules:
         self._actions = Actions(settings.names, decisions, versions)
         self._store = versions
         self._lag = VersionLag()
+        self._compares_versions = any(rule.when.metric == VERSION_LAG for rule in settings.rules)
         self._state = RulesState()
         self._ticked = self._judged_at = self._clock()
 
@@ -145,7 +146,8 @@ class Rules:
 
     def take(self, window: Window) -> None:
         """Take a window of the profiles topic, before its judgement: also one that was judged before."""
-        self._lag.take(window)
+        if self._compares_versions:
+            self._lag.take(window)
 
     def judged(self, judgement: Judgement, judge: Judge, kind: str) -> list[Output]:
         """Evaluate the rules about one kind of windows, of which a bucket was judged; return alerts and actions.
