@@ -13,6 +13,8 @@ from model_store import ModelStore, StoreError, VersionId
 
 _LISTED_SECONDS: Final = 60.0
 """A list of the kept versions is used for so long: each costs a request."""
+_MOST_MADE: Final = 1000
+"""Versions whose times are remembered: one that is pinned is asked for with each batch of its answers."""
 
 
 class KeptVersions:
@@ -26,6 +28,7 @@ class KeptVersions:
         self._store = store
         self._clock = clock
         self._listed: dict[str, tuple[float, frozenset[VersionId]]] = {}
+        self._made: dict[VersionId, int] = {}
 
     def before(self, model: str, at_ms: int) -> VersionId | None:
         """Return the newest version announced before a time that predictors would serve, `None` if there is none."""
@@ -46,9 +49,13 @@ class KeptVersions:
     def made(self, version: VersionId) -> int | None:
         """Return when a version was made (ms), `None` if it is not kept, or the store does not answer."""
         try:
-            return self._store.manifest(version).created_at_ms if version in self._kept(version.model) else None
+            if version not in self._made and version in self._kept(version.model):
+                if len(self._made) >= _MOST_MADE:
+                    self._made.clear()
+                self._made[version] = self._store.manifest(version).created_at_ms
         except (StoreError, OSError):
             return None
+        return self._made.get(version)
 
     def answers_since(self, version: VersionId) -> int | None:
         """Return with how many examples a version's answers changed last, `None` if the store cannot tell now."""

@@ -70,6 +70,26 @@ def test_events_of_one_predictor_may_be_in_windows_of_any_partition() -> None:
     assert lag(*parts)[0] == lag(*reversed(parts))[0] == 13
 
 
+def test_of_two_that_stand_the_one_on_the_older_version_is_named() -> None:
+    windows = [
+        bucket(start, *standing(0, start, start + 5), *standing(1, start, start + 5, 900)) for start in range(0, 15, 5)
+    ]
+    assert lag(*windows) == (14, "3/900 alone answered f[1] for 14 min, while 3/1000 answered f[0]")
+
+
+def test_two_that_stand_on_versions_of_two_models_are_both_named() -> None:
+    windows = [
+        each
+        for start in range(0, 15, 5)
+        for each in (
+            bucket(start, *standing(0, start, start + 5)),
+            bucket(start, *standing(1, start, start + 5), model="fraud.forest", number=1),
+        )
+    ]
+    told = "3/1000 alone answered f[0] for 14 min, forest:3/1000 f[1] for 14 min"
+    assert lag(*windows) == (14, told)
+
+
 def test_predictors_that_both_go_on_or_both_stand_are_no_finding() -> None:
     for one in (moving, standing):
         windows = [bucket(start, *one(0, start, start + 5), *one(1, start, start + 5)) for start in range(0, 30, 5)]

@@ -86,7 +86,13 @@ def _behind(now: Answered, since: int, theirs: list[Answered]) -> _Lag | None:
     if apart is None:
         return None
     lag = min(now.last, theirs[0].last) - max(since, apart.first)
-    return _Lag(lag, now, theirs[0]) if lag > 0 else None
+    return _Lag(lag, now, theirs[0]) if lag > 0 and not _is_newer(now, theirs[0]) else None
+
+
+def _is_newer(one: Answered, other: Answered) -> bool:
+    """Return whether both stand, and `other` on an older version of the epoch: then only that one is named."""
+    same = (one.model, one.epoch) == (other.model, other.epoch)
+    return same and other.is_one and one.least > other.least
 
 
 def _has(answers: Answered, one: Answered) -> bool:
@@ -107,6 +113,8 @@ def _told(lags: list[_Lag]) -> str:
     stands[0] = stands[0].replace(" ", " alone answered ", 1)
     more = f" and {len(lags) - _IN_TEXT} more" if len(lags) > _IN_TEXT else ""
     others = lags[0].others
+    if any((each.stands.topic, each.stands.partition) == (others.topic, others.partition) for each in lags[:_IN_TEXT]):
+        return f"{', '.join(stands)}{more}"
     newest = "" if others.is_one else f" to {version_text(others.model, others.epoch, others.most)}"
     return f"{', '.join(stands)}{more}, while {_version(others)}{newest} answered {_place(others)}"
 
