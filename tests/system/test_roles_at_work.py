@@ -79,11 +79,11 @@ def until(url: str, name: str, value: float, seconds: float = 60, **labels: str)
 
 def _urls(log: Path) -> dict[str, str]:
     """Return where each role is scraped, as it said itself."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while True:
-        told = re.findall(r"^(\w+)-0 +\| metrics: (http://127\.0\.0\.1:\d+)/metrics", log.read_text(), re.MULTILINE)
-        if len(told) == 3:
-            return dict(told)
+        told = dict(re.findall(r"^(\w+)-0 +\| metrics: (http://127\.0\.0\.1:\d+)/metrics", log.read_text(), re.MULTILINE))
+        if told.keys() == {"predictor", "joiner", "learner", "monitor"}:
+            return told
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.1)
 
