@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Final
 from consumers.loop.decisions_log import DecisionsLog
 from consumers.loop.last_offsets_file import TopicMemory
 from consumers.monitor.drift.judge import Judge
+from consumers.monitor.drift.rules import DriftRules
 from consumers.monitor.judging import StreamJudging
 from consumers.monitor.judging_protocol import NewJudging
 from consumers.monitor.monitor import Monitor, MonitorSettings
 from consumers.monitor.rules.decisions import Decisions
 from consumers.monitor.rules.rules import Rules, RulesSettings
 from consumers.monitor.served import DecidedBy, values
+from consumers.monitor.version_ages import VersionAges
 from consumers.roles import MONITOR
 from millstream.monitoring.reference import fixed_reference
 from millstream.observability.role_log import say
@@ -53,13 +55,16 @@ def run_monitor(
     metrics = metric_readers(stream, names, settings.schema_registry(say))
     _require(cluster, names, metrics)
     log = DecisionsLog(cluster, names)
-    decided = DecidedBy(log, stream.labels.wait_ms)
-    monitor_settings = MonitorSettings(names, window_rules(stream, decided), metrics, new_epoch)
+    store = open_store(settings.models, settings.keys, sign=False)
+    versions = KeptVersions(store)
+    decided, ages = DecidedBy(log, stream.labels.wait_ms), VersionAges(log, versions.made)
+    monitor_settings = MonitorSettings(names, window_rules(stream, decided), metrics, new_epoch, ages)
     kept = state_alerts(cluster, names, MONITOR, instance)
     memory = TopicMemory(settings.state(names) / f"{MONITOR}-{instance}.json", written=kept.written)
     first = _first(cluster, reference_ms(stream.watch), stream.watch.window_ms)
     decisions = Decisions([each.model_id for each in loaded.each_model])
-    judging = _new_judging(loaded, settings, cluster, names, decisions)
+    reference = fixed_reference(stream.watch, loaded.model_id, store, cluster, names)
+    judging = _new_judging(loaded, drift_rules(stream, reference), names, decisions, versions)
     monitor = Monitor(monitor_settings, judging, first, say, memory)
     with closing(log), following(cluster, names, decisions.follow) as current:
         return drive(cluster, names, MONITOR, instance, monitor, meter, kept) if current else TRY_AGAIN
@@ -78,13 +83,11 @@ def _require(cluster: Cluster, names: Names, topics: Collection[str]) -> None:
 
 
 def _new_judging(
-    loaded: LoadedStream, settings: Settings, cluster: Cluster, names: Names, decisions: Decisions
+    loaded: LoadedStream, judged: DriftRules, names: Names, decisions: Decisions, versions: KeptVersions
 ) -> NewJudging:
     """Return what makes the judging of the stream whenever the monitor takes the profiles topic over."""
-    stream, store = loaded.stream, open_store(settings.models, settings.keys, sign=False)
-    judged = drift_rules(stream, fixed_reference(stream.watch, loaded.model_id, store, cluster, names))
+    stream = loaded.stream
     rules = RulesSettings(names, evaluated(stream.alerts), stream.watch.window_ms)
-    versions = KeptVersions(store)
 
     def new() -> StreamJudging:
         found = Rules(rules, decisions.now, versions, lambda windows: values(windows, stream.task), say)

@@ -14,6 +14,8 @@ from consumers.monitor.rules.condition import (
     MISSING,
     MODEL_AGE,
     SERVED,
+    UNCHANGED_EXAMPLES,
+    VERSION_LAG,
     Condition,
     InvalidCondition,
     parse,
@@ -31,7 +33,7 @@ MOST_RULES: Final = 32
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,31}")
 _NOT_IN_NAME: Final = re.compile(r"[^a-z0-9_.]+")
 _LEAST_LABELS: Final = 100
-_NO_LEAST: Final = ("events_per_second", MODEL_AGE, DRIFT)
+_NO_LEAST: Final = ("events_per_second", MODEL_AGE, VERSION_LAG, UNCHANGED_EXAMPLES, DRIFT)
 
 
 @dataclass(frozen=True)
@@ -258,7 +260,7 @@ def _near(name: str, known: Collection[str]) -> str:
 
 def _check_over(rule: Rule, window: Span) -> None:
     """Raise InvalidStream if no whole window lies within the stretch that a comparison is evaluated on."""
-    by_window = rule.condition.metric not in (DRIFT, MODEL_AGE)
+    by_window = rule.condition.metric not in (DRIFT, MODEL_AGE, UNCHANGED_EXAMPLES, VERSION_LAG)
     if by_window and milliseconds(rule.over) < milliseconds(window):
         raise InvalidStream(
             f"Rule: when={rule.when!r}: over={rule.over!r:.60} is shorter than a window of "
