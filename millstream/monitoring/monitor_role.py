@@ -10,21 +10,23 @@ from typing import TYPE_CHECKING, Final
 from consumers.loop.decisions_log import DecisionsLog
 from consumers.loop.last_offsets_file import TopicMemory
 from consumers.monitor.drift.judge import Judge
+from consumers.monitor.drift.rules import Between
 from consumers.monitor.judging import StreamJudging
 from consumers.monitor.judging_protocol import NewJudging
-from consumers.monitor.monitor import Monitor, MonitorSettings
+from consumers.monitor.monitor import Monitor, MonitorSettings, NewPast, no_past
 from consumers.monitor.rules.decisions import Decisions
 from consumers.monitor.rules.rules import Rules, RulesSettings
 from consumers.monitor.served import DecidedBy, values
 from consumers.roles import MONITOR
 from millstream.monitoring.reference import fixed_reference
+from millstream.monitoring.reference_pass import pass_of, told_pass
 from millstream.observability.role_log import say
 from millstream.processes.role_loop import drive, following, meet, state_alerts
 from millstream.stream.alert_rules import evaluated
 from millstream.stream.metric_readers import metric_readers
 from millstream.stream.monitor_rules import drift_rules, reference_ms, window_rules
 from millstream.versions.kept_versions import KeptVersions
-from model_store import open_store
+from model_store import ModelStore, open_store
 from runtime.exits import TRY_AGAIN, Doubt
 from runtime.kafka_client.cluster import Cluster, MissingTopic
 from runtime.kafka_client.records import Partition, Positions
@@ -57,11 +59,18 @@ def run_monitor(
     monitor_settings = MonitorSettings(names, window_rules(stream, decided), metrics, new_epoch)
     kept = state_alerts(cluster, names, MONITOR, instance)
     memory = TopicMemory(settings.state(names) / f"{MONITOR}-{instance}.json", written=kept.written)
-    first = _first(cluster, reference_ms(stream.watch), stream.watch.window_ms)
+    store = open_store(settings.models, settings.keys, sign=False)
+    fixed = fixed_reference(stream.watch, loaded.model_id, store, cluster, names)
+    since = None if fixed is None else fixed.since_ms
+    first = _first(cluster, reference_ms(stream.watch), since, stream.watch.window_ms)
     decisions = Decisions([each.model_id for each in loaded.each_model])
-    judging = _new_judging(loaded, settings, cluster, names, decisions)
-    monitor = Monitor(monitor_settings, judging, first, say, memory)
-    with closing(log), following(cluster, names, decisions.follow) as current:
+    judging = _new_judging(loaded, names, store, fixed, decisions)
+    past_log = DecisionsLog(cluster, names)
+    past: NewPast = no_past
+    if fixed is not None:
+        past = told_pass(pass_of(stream, cluster, names, past_log, metrics, fixed), fixed.name, say)
+    monitor = Monitor(monitor_settings, judging, first, say, memory, past)
+    with closing(log), closing(past_log), following(cluster, names, decisions.follow) as current:
         return drive(cluster, names, MONITOR, instance, monitor, meter, kept) if current else TRY_AGAIN
 
 
@@ -78,11 +87,11 @@ def _require(cluster: Cluster, names: Names, topics: Collection[str]) -> None:
 
 
 def _new_judging(
-    loaded: LoadedStream, settings: Settings, cluster: Cluster, names: Names, decisions: Decisions
+    loaded: LoadedStream, names: Names, store: ModelStore, fixed: Between | None, decisions: Decisions
 ) -> NewJudging:
     """Return what makes the judging of the stream whenever the monitor takes the profiles topic over."""
-    stream, store = loaded.stream, open_store(settings.models, settings.keys, sign=False)
-    judged = drift_rules(stream, fixed_reference(stream.watch, loaded.model_id, store, cluster, names))
+    stream = loaded.stream
+    judged = drift_rules(stream, fixed)
     rules = RulesSettings(names, evaluated(stream.alerts), stream.watch.window_ms)
     versions = KeptVersions(store)
 
@@ -93,17 +102,17 @@ def _new_judging(
     return new
 
 
-def _first(cluster: Cluster, reference: int | None, window: int) -> Callable[[Sequence[Partition]], Positions]:
+def _first(
+    cluster: Cluster, length: int | None, beginning: int | None, window: int
+) -> Callable[[Sequence[Partition]], Positions]:
     """Return the function by which a new monitor begins to read, so that it has a reference at once.
 
-    It begins at the first whole window within the reference's length before now; without a length, with all there is.
+    It begins with the first whole window of the reference, which is of a `length` (ms) before now, or begins at a time.
     """
 
     def first(partitions: Sequence[Partition]) -> Positions:
-        if reference is None:
-            return {}
         now = time.time_ns() // 1_000_000
-        since = max(0, now - reference) // window * window
+        since = max(0, now - (length or 0) if beginning is None else beginning) // window * window
         with closing(cluster.consumer()) as consumer:
             for topic in {partition.topic for partition in partitions}:
                 if not consumer.partitions_for_topic(topic):

@@ -40,10 +40,12 @@ def fixed_reference(watch: Watch, model: str, store: ModelStore, cluster: Cluste
     if not known or (kind == "version" and str(known[-1].version) != str(VersionId.parse(given, model))):
         have = ", ".join(map(str, store.versions(model)[-3:])) or "none yet"
         raise NoReference(f"Watch: reference={watch.reference!r}: {model} has no such {kind}; the newest are {have}")
+    # Whether the log begins with this epoch cannot be told from its versions where retention took the first away.
+    is_first = all(each.epoch >= epoch for each in store.versions(model))
     topic = names.topic("examples")
     with closing(cluster.consumer()) as consumer:
         partition = partitions_of(consumer, topic)[known[-1].shard]
-        since, until = _times(consumer, partition, known)
+        since, until = _times(consumer, partition, known, is_first=is_first)
     if since is None or until is None or until < since:
         raise NoReference(
             f"Watch: reference={watch.reference!r}: {topic} no longer has the examples that it has learned; "
@@ -52,11 +54,17 @@ def fixed_reference(watch: Watch, model: str, store: ModelStore, cluster: Cluste
     return Between(since, until + 1, str(watch.reference))
 
 
-def _times(consumer: Consumer, partition: Partition, known: list[Manifest]) -> tuple[int | None, int | None]:
-    """Return the broker's times of the first and the last example that these versions have learned."""
+def _times(
+    consumer: Consumer, partition: Partition, known: list[Manifest], *, is_first: bool
+) -> tuple[int | None, int | None]:
+    """Return the broker's times of the first and the last example that these versions of an epoch have learned.
+
+    The first epoch learned from the beginning of the log. A later one learned the examples before its first version
+    that is kept at least from as many offsets before; markers of transactions take offsets too.
+    """
     begin = consumer.beginning_offsets([partition])[partition]
     end = consumer.end_offsets([partition])[partition]
-    first = max(begin, known[0].offset if len(known) > 1 else begin)
+    first = begin if is_first else max(begin, known[0].offset - known[0].examples)
     last = min(end, known[-1].offset)
     since = [record.timestamp for record in islice(between(consumer, partition, first, end), 1)]
     # The newest offsets before `last` may be markers of transactions.

@@ -46,11 +46,15 @@ class Bucket:
 
 @dataclass
 class Scale:
-    """Buckets of one length: closed ones by start, and the parts of those that are open by start and part."""
+    """Buckets of one length: closed ones by start, and the parts of those that are open by start and part.
+
+    `whole` are the starts of the closed ones whose window is kept as it is, neither encoded nor dropped.
+    """
 
     span: int
     closed: dict[int, Bucket] = field(default_factory=dict)
     open: dict[int, list[Window]] = field(default_factory=dict)
+    whole: set[int] = field(default_factory=set)
 
 
 @dataclass
@@ -75,6 +79,13 @@ class History:
         Range of time (ms) whose windows are needed whatever their age.
     merging
         Returns one window of a length (ms) for several.
+
+    Attributes
+    ----------
+    first_time
+        The earliest of the broker's times (ms) in any window, `None` before the first.
+    needed
+        Number of changes of the buckets in the range `kept`.
     """
 
     def __init__(
@@ -87,12 +98,18 @@ class History:
             del self.scales[0]
         self._keep_ms, self._kept = keep_ms, kept
         self._merging = merging
+        self.first_time: int | None = None
+        self.needed = 0
         self._clock = -1
         self._keys: dict[int, list[bytes]] = {}
 
     def take(self, window: Window) -> Closed:
         """Take a window, or a merged one that was written before."""
         done = Closed()
+        self.first_time = window.first_time if self.first_time is None else min(self.first_time, window.first_time)
+        if window.start < self._clock and window.partition >= 0 and self._is_kept(window.start):
+            # The windows of a pass over the log come bucket by bucket: the ones before are whole.
+            self._close(done, window.start)
         if window.partition < 0:
             self._replace(window)
         else:
@@ -138,11 +155,13 @@ class History:
             if start not in upper.closed:
                 upper.open.setdefault(start, []).append(window)
 
-    def _close(self, done: Closed) -> None:
-        """Close the buckets that ended at least one window ago."""
+    def _close(self, done: Closed, filling: int | None = None) -> None:
+        """Close the buckets that ended at least one window ago, but not those that hold the time `filling` (ms)."""
         for place, scale in enumerate(self.scales):
             ended = sorted(start for start in scale.open if start + scale.span + self.window_ms <= self._clock)
             for start in ended:
+                if filling is not None and start <= filling < start + scale.span:
+                    continue
                 parts = scale.open.pop(start)
                 self._store(scale, self._merged(parts, scale.span, start))
                 bucket = scale.closed[start]
@@ -158,16 +177,17 @@ class History:
     def _store(self, scale: Scale, window: Window) -> None:
         self._last = window
         scale.closed[window.start] = Bucket(row_of(window, self.names), window.events, window)
+        scale.whole.add(window.start)
+        self.needed += self._is_kept(window.start)
 
     def _shrink(self) -> None:
         """Keep old windows in their encoded form, and those of the shortest buckets only for the last hours."""
         for scale in self.scales:
-            for start in reversed(scale.closed):
-                bucket = scale.closed[start]
-                if start + scale.span > self._clock - _WHOLE_MS:
+            for start in [each for each in scale.whole if each + scale.span <= self._clock - _WHOLE_MS]:
+                scale.whole.discard(start)
+                bucket = scale.closed.get(start)
+                if bucket is None or bucket.window is None:
                     continue
-                if bucket.window is None:
-                    break
                 if scale.span >= HOUR_MS:
                     bucket.encoded = msgspec.msgpack.encode(bucket.window)
                 bucket.window = None

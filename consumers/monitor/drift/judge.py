@@ -78,7 +78,7 @@ class Judge:
         for place, row in done.buckets:
             ended += watched.judge(place, row, self._tests())
             if place == 0:
-                ended += self._detect(watched, row)
+                ended += self._detect(watched, row) if row.start > watched.detected else []
         return self._judgement(window.kind, done, ended)
 
     def references(self) -> list[Compared]:
@@ -114,6 +114,7 @@ class Judge:
         return sum(watched.tests for watched in self._topics.values())
 
     def _detect(self, watched: Watched, row: Row) -> list[Finding]:
+        watched.detected = row.start
         bucket = watched.history.scales[0].closed[row.start].whole()
         return [] if bucket is None else self._detecting.take(bucket, row)
 
@@ -139,6 +140,7 @@ class Watched:
             Tracking(place, span, self.history.names, length if trailing else None)
             for place, span in enumerate(self._spans)
         ]
+        self.detected = -1  # start of the newest bucket that detectors were fed with: they take the buckets in order
         self._frame: Frame | None = None
         self._covered = -1
         self._frames: dict[tuple[int, ...], Frame | None] = {}
@@ -178,12 +180,13 @@ class Watched:
         """Return the reference of a bucket; `None` if there is none, or the bucket is part of it."""
         reference = self._rules.reference
         if isinstance(reference, Between):
-            if row.start < reference.until_ms:
+            if row.start < reference.until_ms or not self._begun(reference):
                 return None
             since, until, short = reference.since_ms, reference.until_ms, False
         else:
             since, until, short = self._trailing(row, reference.span_ms)
-        made_for = (since, until, short, len(self.history.names.subjects), len(self.history.names.pairs))
+        names = self.history.names
+        made_for = (since, until, short, len(names.subjects), len(names.pairs), self.history.needed)
         if made_for not in self._frames:
             rows = [self.history.rows(place, since, until) for place in range(len(self._spans))]
             made = frame_of(rows, self._spans, self.history.names, short=short)
@@ -194,6 +197,11 @@ class Watched:
                 del self._frames[next(iter(self._frames))]
         self._frame = self._frames[made_for]
         return self._frame
+
+    def _begun(self, reference: Between) -> bool:
+        """Return whether there are windows from the reference's beginning on: a part of it has no daily cycle."""
+        first, window = self.history.first_time, self._rules.window_ms
+        return first is not None and first // window <= reference.since_ms // window
 
     def _trailing(self, row: Row, span: int) -> tuple[int, int, bool]:
         """Return begin and end (ms) of the reference of a bucket, and whether it is shorter than meant."""

@@ -65,17 +65,34 @@ def stored_windows(cluster: Cluster, names: Names, stream: str) -> Iterator[Wind
         ) from error
 
 
-def collect(windows: Iterable[Window], rules: DriftRules, stream: str, since_ms: int | None = None) -> Collected:
+def collect(
+    windows: Iterable[Window],
+    rules: DriftRules,
+    stream: str,
+    since_ms: int | None = None,
+    reference: Iterable[Sequence[Window]] = (),
+    told: Sequence[str] = (),
+) -> Collected:
     """Judge the windows, and compare those from `since_ms` on (by default the newest) with the reference.
+
+    Parameters
+    ----------
+    reference
+        Windows that belong to a fixed reference, and are not judged themselves.
+    told
+        Why the reference is not whole, once it was read.
 
     Raises
     ------
     NoWindows
-        If there are none, or none so late.
+        If there are none, or none so late, or nothing of the reference.
     """
     judge = Judge(rules)
     ended: list[Finding] = []
     newest = -1
+    for part in reference:
+        judge.learn(part)
+        newest = max([newest, *(window.start + window.span for window in part)])
     for window in windows:
         judgement = judge.take(window)
         newest = max(newest, window.start + window.span)
@@ -91,6 +108,8 @@ def collect(windows: Iterable[Window], rules: DriftRules, stream: str, since_ms:
     if not now:
         raise NoWindows(f"{stream} has no window since then: the newest begins at {utc(kept[-1].start)} UTC")
     used = judge.references()
+    if told and not used:
+        raise NoWindows("; ".join(told))
     since = min((each.since_ms for each in used), default=0)
     until = max((each.until_ms for each in used), default=0)
     before = [each for each in kept if since <= each.start < min(until, begin)]
@@ -103,7 +122,7 @@ def collect(windows: Iterable[Window], rules: DriftRules, stream: str, since_ms:
         begin,
         max(each.start + each.span for each in now),
         [*judge.findings, *recent],
-        judge.note,
+        "; ".join([*filter(None, [judge.note]), *told]),
         kept,
     )
 
