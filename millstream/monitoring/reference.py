@@ -6,6 +6,7 @@ from contextlib import closing
 from itertools import islice
 
 from consumers.monitor.drift.rules import Between
+from millstream.reading.timestamps import utc
 from millstream.reading.topic_readers import between, partitions_of
 from millstream.stream.monitor_rules import fixed_range
 from millstream.stream.watching import Watch
@@ -46,10 +47,12 @@ def fixed_reference(watch: Watch, model: str, store: ModelStore, cluster: Cluste
     with closing(cluster.consumer()) as consumer:
         partition = partitions_of(consumer, topic)[known[-1].shard]
         since, until = _times(consumer, partition, known, is_first=is_first)
+        begin = first_time(consumer, partition)
     if since is None or until is None or until < since:
+        there = "has no examples" if begin is None else f"begins at {utc(begin)} UTC"
         raise NoReference(
-            f"Watch: reference={watch.reference!r}: {topic} no longer has the examples that it has learned; "
-            "name a range of time"
+            f"Watch: reference={watch.reference!r}: {topic} {there}, without the examples that it has learned; "
+            "name a later version or epoch, or a range of time"
         )
     return Between(since, until + 1, str(watch.reference))
 
@@ -64,9 +67,15 @@ def _times(
     """
     begin = consumer.beginning_offsets([partition])[partition]
     end = consumer.end_offsets([partition])[partition]
-    first = begin if is_first else max(begin, known[0].offset - known[0].examples)
+    first = begin if is_first and known[0].examples else max(begin, known[0].offset - known[0].examples)
     last = min(end, known[-1].offset)
     since = [record.timestamp for record in islice(between(consumer, partition, first, end), 1)]
     # The newest offsets before `last` may be markers of transactions.
     until = [record.timestamp for record in between(consumer, partition, max(first, last - 100), last)]
     return (since[0] if since else None), (until[-1] if until else None)
+
+
+def first_time(consumer: Consumer, partition: Partition) -> int | None:
+    """Return the broker's time (ms) of the first record that a partition still has, `None` if it has none."""
+    begin, end = consumer.beginning_offsets([partition])[partition], consumer.end_offsets([partition])[partition]
+    return next((record.timestamp for record in islice(between(consumer, partition, begin, end), 1)), None)

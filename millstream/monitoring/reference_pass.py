@@ -21,6 +21,7 @@ from consumers.monitor.monitor import MonitorSettings, NewPast, Past
 from consumers.monitor.served import DecidedBy
 from consumers.monitor.served.decided import DecisionRecords
 from consumers.monitor.windows import PartitionWindows, Reader, WindowRules
+from millstream.monitoring.reference import first_time
 from millstream.reading.timestamps import utc
 from millstream.reading.topic_readers import between, partitions_of
 from millstream.stream.monitor_rules import window_rules
@@ -147,7 +148,7 @@ class ReferencePass:
         until = -(-reference.until_ms // span) * span
         partitions = partitions_of(consumer, topic)
         beginnings = consumer.beginning_offsets(partitions)
-        times = [time for each in partitions if (time := _first_time(consumer, each, beginnings[each])) is not None]
+        times = [time for each in partitions if (time := first_time(consumer, each)) is not None]
         there = min(times, default=None)
         if (first is None or first >= until) and (there is None or there >= reference.until_ms):
             return Missing(topic, since, since, 0, self._told(topic, there), lost=True)
@@ -217,12 +218,6 @@ class ReferencePass:
         found = [msgspec.structs.replace(each, state=b"") for each in found]
         found.sort(key=lambda each: (each.start, each.partition, each.first_offset))
         yield Step(found, left)
-
-
-def _first_time(consumer: Consumer, partition: Partition, beginning: int) -> int | None:
-    """Return the broker's time (ms) of the first record of a partition, `None` if it has none."""
-    end = consumer.end_offsets([partition])[partition]
-    return next((record.timestamp for record in islice(between(consumer, partition, beginning, end), 1)), None)
 
 
 def _offsets(consumer: Consumer, partitions: Sequence[Partition], time_ms: int) -> dict[Partition, int]:
