@@ -1,4 +1,4 @@
-"""A stream's windows against their reference, as they are now: what the monitor wrote, and what it has not read yet."""
+"""A stream's windows against their reference, with what of it the monitor has not read yet."""
 
 from __future__ import annotations
 
