@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Collection, Generator, Mapping
 
 from msgspec.structs import replace
-from simulation.watching import EXAMPLES, NAMES, RULES, WINDOWS, World
+from simulation.watching import EXAMPLES, NAMES, PREDICTIONS, RULES, WINDOWS, World
 
 from consumers.monitor.monitor import MonitorSettings
 from consumers.monitor.windows import PartitionWindows
@@ -48,7 +48,10 @@ def begun_late(past: int, crash: Callable[[str], bool] = lambda place: False) ->
     world.predict(40)
     world.work(crash, monitor=lambda: world.monitor(past=made))
     world.predict(20)
-    world.work(monitor=lambda: world.monitor(past=made))
+    loop = world.loop(processor=world.monitor(past=made))
+    for _ in range(100):
+        loop.step({PREDICTIONS: 3, EXAMPLES: 3, WINDOWS: 3})
+    assert loop.idle()
     return world, made
 
 
