@@ -28,10 +28,10 @@ def all_of(cluster: Cluster, topic: str) -> dict[Partition, list[Record]]:
         return {at: [*topic_readers.between(consumer, at, begins[at], ends[at])] for at in partitions}
 
 
-def expected(cluster: Cluster, names: Names, stream: Stream) -> Places:
+def expected(cluster: Cluster, names: Names, stream: Stream, key: bytes = b"") -> Places:
     """Return the windows of each partition that have closed."""
     with closing(DecisionsLog(cluster, names)) as log:
-        settings = MonitorSettings(names, window_rules(stream, DecidedBy(log, stream.labels.wait_ms)))
+        settings = MonitorSettings(names, window_rules(stream, DecidedBy(log, stream.labels.wait_ms), key))
         return {
             at: windows
             for topic, (kind, reader) in settings.kinds().items()

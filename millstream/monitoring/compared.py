@@ -12,6 +12,7 @@ from millstream.monitoring.reference import fixed_reference
 from millstream.monitoring.reference_pass import ReferencePass, pass_of, shown_pass
 from millstream.stream.metric_readers import metric_readers
 from millstream.stream.monitor_rules import drift_rules
+from model_store.value_key import value_key
 
 if TYPE_CHECKING:
     from millstream.config.settings import Settings
@@ -56,5 +57,5 @@ def compared(
     later = (each for each in stored_windows(cluster, names, str(loaded.path)) if each.start >= fixed.until_ms)
     metrics = metric_readers(stream, names, settings.schema_registry())
     with closing(DecisionsLog(cluster, names)) as log:
-        made = pass_of(stream, cluster, names, log, metrics, fixed)
+        made = pass_of(stream, cluster, names, log, metrics, fixed, value_key(settings.keys, stream.name))
         return collect(later, rules, stream.name, since_ms, reference(made), told)

@@ -27,6 +27,7 @@ from millstream.stream.metric_readers import metric_readers
 from millstream.stream.monitor_rules import drift_rules, reference_ms, window_rules
 from millstream.versions.kept_versions import KeptVersions
 from model_store import ModelStore, open_store
+from model_store.value_key import FILE, VARIABLE, value_key
 from runtime.exits import TRY_AGAIN, Doubt
 from runtime.kafka_client.cluster import Cluster, MissingTopic
 from runtime.kafka_client.records import Partition, Positions
@@ -54,9 +55,15 @@ def run_monitor(
     stream = loaded.stream
     metrics = metric_readers(stream, names, settings.schema_registry(say))
     _require(cluster, names, metrics)
+    key = value_key(settings.keys, stream.name)
+    if stream.contract.private and not key:
+        say(
+            f"private features have counts alone in windows: there is neither {VARIABLE} nor {settings.keys / FILE}; "
+            "`millstream keys init` makes one, and all monitors of the stream need the same"
+        )
     log = DecisionsLog(cluster, names)
     decided = DecidedBy(log, stream.labels.wait_ms)
-    monitor_settings = MonitorSettings(names, window_rules(stream, decided), metrics, new_epoch)
+    monitor_settings = MonitorSettings(names, window_rules(stream, decided, key), metrics, new_epoch)
     kept = state_alerts(cluster, names, MONITOR, instance)
     memory = TopicMemory(settings.state(names) / f"{MONITOR}-{instance}.json", written=kept.written)
     store = open_store(settings.models, settings.keys, sign=False)
@@ -68,7 +75,7 @@ def run_monitor(
     past_log = DecisionsLog(cluster, names)
     past: NewPast = no_past
     if fixed is not None:
-        past = told_pass(pass_of(stream, cluster, names, past_log, metrics, fixed), fixed.name, say)
+        past = told_pass(pass_of(stream, cluster, names, past_log, metrics, fixed, key), fixed.name, say)
     monitor = Monitor(monitor_settings, judging, first, say, memory, past)
     with closing(log), closing(past_log), following(cluster, names, decisions.follow) as current:
         return drive(cluster, names, MONITOR, instance, monitor, meter, kept) if current else TRY_AGAIN

@@ -234,11 +234,22 @@ def pass_of(
     log: DecisionRecords,
     metrics: Mapping[str, Reader],
     reference: Between,
+    key: bytes,
 ) -> ReferencePass:
-    """Return the pass over a stream's log; `log` may be used by nobody else, `metrics` reads the downstream topics."""
+    """Return the pass over a stream's log.
+
+    Parameters
+    ----------
+    log
+        Decisions, of which nobody else may read.
+    metrics
+        Readers of the downstream topics.
+    key
+        Secret of the hashes of private values.
+    """
     span = stream.watch.window_ms
     decided = DecidedIn(log, stream.labels.wait_ms, reference.since_ms - span, reference.until_ms + span)
-    settings = MonitorSettings(names, window_rules(stream, decided), metrics)
+    settings = MonitorSettings(names, window_rules(stream, decided, key), metrics)
     return ReferencePass(
         lambda: cluster.consumer(max_poll_records=5000, max_partition_fetch_bytes=4 << 20),
         settings.kinds(),
