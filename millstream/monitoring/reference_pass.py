@@ -270,13 +270,13 @@ def told_pass(made: ReferencePass, name: str, say: Callable[[str], None]) -> New
         if total:
             say(f"reading the reference {name!r} from the log: {total:,} records")
         for step in made.steps(parts):
-            count += len(step.windows)
+            count += sum(window.partition >= 0 for window in step.windows)
             if time.monotonic() - told >= _TOLD_S:
                 told = time.monotonic()
                 say(f"reading the reference {name!r}: {step.done:,} of {total:,} records")
             yield step.windows
         if total:
-            say(f"the reference {name!r} is read: {count - len(parts):,} windows")
+            say(f"the reference {name!r} is read: {count:,} windows")
 
     return past
 
