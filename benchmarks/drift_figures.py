@@ -20,14 +20,12 @@ from benchmarks.drift_datasets import change_of_elec2, of_concepts, of_elec2
 from benchmarks.drift_streams import CHANGES, EVENTS, drawn
 from benchmarks.false_alarms import CHANGE_HOUR, REFERENCE_DAYS, Alarm, adwin_alarms, alarms
 from benchmarks.figures import Figure, Spread, percentile
-from benchmarks.peers.environment import program
+from benchmarks.peers import environment
 from benchmarks.rig import Rig
 from benchmarks.throughput import Size
 
 STREAMS, DAYS = 200, 30
 CHANGED_STREAMS, CHANGED_DAYS = 15, 8
-EVIDENTLY: Final = "MILLSTREAM_EVIDENTLY"
-"""Names the Python of an environment with `evidently`, whose requirements are not Millstream's."""
 _EVIDENTLY_STREAMS: Final = 5
 
 EXPECTED: Final[dict[str, str]] = dict(
@@ -83,16 +81,16 @@ def figure_of_false_alarms(
 
 def evidently(streams: int, days: int) -> list[int]:
     """Return on how many days Evidently's default tests call a column drifted, by stream; empty without Evidently."""
-    python = os.environ.get(EVIDENTLY)
+    python = environment.evidently()
     found = []
-    for seed in range(streams if python else 0):
+    for seed in range(streams if python is not None else 0):
         made = drawn(seed, (REFERENCE_DAYS + days) * 24)
         columns = {name: each.reshape(-1) for name, each in {**made.numbers, **made.categories}.items()}
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "columns.npz"
             np.savez(path, **columns, allow_pickle=False)
             arguments = [str(path), str(REFERENCE_DAYS * 24 * EVENTS), str(24 * EVENTS)]
-            command = [str(python), str(program("evidently_drift")), *arguments]
+            command = [str(python), str(environment.program("evidently_drift")), *arguments]
             said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         found.append(sum(count > 0 for count in json.loads(said)))
     return found

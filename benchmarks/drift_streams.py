@@ -8,7 +8,7 @@ stream would have: more events make every change easier to see, and do not chang
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
+from consumers.monitor.profiles.quantiles import knots_of, written
 from schemas.profiles import DAY_MS, HOUR_MS, Numbers, Pairs, Profile, Window
 
 EVENTS = 120
@@ -192,8 +193,11 @@ def _number_profiles(values: NDArray[Any], random: np.random.Generator) -> list[
     found = []
     for hour, gone in enumerate(missing):
         count = values.shape[1] - gone
-        chosen, weights = _points(count)
-        points = in_order[hour, chosen].tolist()
+        if whole:
+            points, weights = written(knots_of(in_order[hour, :count]))
+        else:
+            chosen, weights = _points(count)
+            points = in_order[hour, chosen].tolist()
         numbers = Numbers(
             count,
             float(mean[hour]),
@@ -203,16 +207,20 @@ def _number_profiles(values: NDArray[Any], random: np.random.Generator) -> list[
             points,
             weights,
         )
-        kept = _hashes_of(set(points)) if whole else smallest[hour]
+        kept = _hashes_of(map(int, set(points))) if whole else smallest[hour]
         found.append(Profile(gone, {"float": count}, numbers, {}, 0, kept, whole))
     return found
 
 
 @functools.cache
 def _points(count: int) -> tuple[NDArray[Any], list[int]]:
-    """Return the places of the points among so many numbers in order, and their weights."""
-    edges = np.linspace(0, count, POINTS + 1).astype(int)
-    return (edges[1:] + edges[:-1]) // 2, np.diff(edges).tolist()
+    """Return the places of the points among so many numbers in order, and their weights.
+
+    The first is the least and the last the most of the numbers. The running sum of the weights is the number of numbers
+    up to each point, as in a window of the monitor.
+    """
+    chosen = np.unique(np.linspace(0, count - 1, POINTS).astype(int))
+    return chosen, np.diff(chosen, prepend=-1).tolist()
 
 
 def _category_profiles(values: NDArray[Any]) -> list[Profile]:
@@ -220,17 +228,14 @@ def _category_profiles(values: NDArray[Any]) -> list[Profile]:
     for row in values:
         keys, counts = np.unique(row, return_counts=True)
         categories = {f"c{key}": int(count) for key, count in zip(keys, counts, strict=True)}
-        hashes = _hashes_of(categories)
+        hashes = _hashes_of(keys.tolist())
         found.append(Profile(0, {"str": len(row)}, None, categories, 0, hashes[:64], len(hashes) <= 64))
     return found
 
 
-def _hashes_of(keys: Any) -> list[int]:
-    return sorted(hash((each, "salt")) & ((1 << 63) - 1) if not isinstance(each, str) else _text(each) for each in keys)
-
-
-def _text(key: str) -> int:
-    return (int(key[1:]) * 0x9E3779B97F4A7C15 + 0x1234567) & ((1 << 63) - 1)
+def _hashes_of(keys: Iterable[int]) -> list[int]:
+    """Return the hashes of whole numbers, ascending, the same in every process."""
+    return sorted((key * 0x9E3779B97F4A7C15 + 0x1234567) & ((1 << 63) - 1) for key in keys)
 
 
 def _pairs(columns: Columns) -> list[Pairs]:

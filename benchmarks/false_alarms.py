@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class Alarm:
 def alarms(seed: int, days: int, change: str | None = None) -> list[Alarm]:
     """Return the findings of a stream of so many days after the reference."""
     made = drawn(seed, (REFERENCE_DAYS + days) * 24 + 2, change, REFERENCE_DAYS * 24 + CHANGE_HOUR)
-    judge, found = Judge(RULES, Days(made).merge), list[Alarm]()
+    judge, found = Judge(replace(RULES, merging=Days(made).merge)), list[Alarm]()
     open_before: set[tuple[str, str]] = set()
     for window in windows(made):
         if window.start < START_MS + REFERENCE_DAYS * DAY_MS:

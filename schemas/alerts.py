@@ -28,6 +28,9 @@ def read_alert(data: bytes) -> Alert:
     return Alert(**codec.ALERT.decode(data))
 
 
+AlertDecision: TypeAlias = Literal["ack", "silence", "unsilence"]
+
+
 class AlertNote(msgspec.Struct, frozen=True, gc=False):
     """Decision of a person about the alert of a name, which is the record's key.
 
@@ -41,7 +44,7 @@ class AlertNote(msgspec.Struct, frozen=True, gc=False):
     """
 
     name: str
-    decision: Literal["ack", "silence", "unsilence"]
+    decision: AlertDecision
     by: str
     why: str
     at: int

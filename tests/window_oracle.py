@@ -7,6 +7,7 @@ from contextlib import closing
 from consumers.loop.decisions_log import DecisionsLog
 from consumers.monitor.monitor import MonitorSettings
 from consumers.monitor.served import DecidedBy
+from consumers.monitor.version_ages import VersionAges
 from consumers.monitor.windows import PartitionWindows
 from millstream.reading import topic_readers
 from millstream.stream.monitor_rules import window_rules
@@ -31,7 +32,8 @@ def all_of(cluster: Cluster, topic: str) -> dict[Partition, list[Record]]:
 def expected(cluster: Cluster, names: Names, stream: Stream, key: bytes = b"") -> Places:
     """Return the windows of each partition that have closed."""
     with closing(DecisionsLog(cluster, names)) as log:
-        settings = MonitorSettings(names, window_rules(stream, DecidedBy(log, stream.labels.wait_ms), key))
+        rules = window_rules(stream, DecidedBy(log, stream.labels.wait_ms), key)
+        settings = MonitorSettings(names, rules, ages=VersionAges(log))
         return {
             at: windows
             for topic, (kind, reader) in settings.kinds().items()

@@ -21,6 +21,7 @@ from consumers.loop.start_offsets import Starts
 from consumers.monitor.columns import ExampleReader, PredictionReader
 from consumers.monitor.judging_protocol import Judging, NewJudging
 from consumers.monitor.offset_metadata import LONGEST_FINDING, MOST_FINDINGS, MonitorMetadata
+from consumers.monitor.version_ages import VersionAges
 from consumers.monitor.windows import (
     EXAMPLES,
     METRICS,
@@ -64,17 +65,20 @@ class MonitorSettings:
         By downstream topic: what reads its records.
     new_epoch
         Continue although a topic is no longer the one that the monitor left.
+    ages
+        Ages of the versions at their answers, `None` to leave them out.
     """
 
     names: Names
     rules: WindowRules
     metrics: Mapping[str, Reader] = field(default_factory=dict)
     new_epoch: bool = False
+    ages: VersionAges | None = None
 
     def kinds(self) -> dict[str, tuple[str, Reader]]:
         """Return the kind and the reader of the windows of each topic."""
         own: dict[str, tuple[str, Reader]] = {
-            self.names.whole: (PREDICTIONS, PredictionReader()),
+            self.names.whole: (PREDICTIONS, PredictionReader(self.ages)),
             self.names.topic("examples"): (EXAMPLES, ExampleReader()),
         }
         return own | {topic: (METRICS, reader) for topic, reader in self.metrics.items()}

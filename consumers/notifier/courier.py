@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from consumers.notifier import messages
@@ -67,7 +67,9 @@ class CourierState:
     why
         Reason of the last failure.
     delivered, lost
-        Number of items delivered, and given up.
+        Number of alerts delivered, and given up.
+    accepted, failures
+        Number of attempts that succeeded, and that failed; those that only remind an Alertmanager count.
     """
 
     failed: int = 0
@@ -75,6 +77,8 @@ class CourierState:
     why: str = ""
     delivered: int = 0
     lost: int = 0
+    accepted: int = 0
+    failures: int = 0
 
 
 class Courier:
@@ -104,6 +108,7 @@ class Courier:
         self._queue: deque[Item] = deque()
         self._state = CourierState(failing_since=failing_since)
         self._refusals = 0
+        self._tried_since = 0  # first failure (ms) of the item that is tried
         self._ended = False
         self._thread = threading.Thread(target=self._work, name=f"notify-{target.name}", daemon=True)
         self._thread.start()
@@ -150,8 +155,8 @@ class Courier:
                 self._attempt(item)
             except Undelivered as error:
                 wait = self._failed(item, error)
-            except Exception as error:  # noqa: BLE001 - the user's function made the body
-                wait = self._failed(item, Undelivered(f"body= raises {type(error).__name__}", refused=True))
+            except Exception as error:  # noqa: BLE001 - the user's function may have made the body
+                wait = self._failed(item, Undelivered(messages.not_made(self.target, error), refused=True))
             else:
                 _delivered()
                 self._succeeded(item)
@@ -167,16 +172,21 @@ class Courier:
         target, now_ms = self.target, time.time_ns() // 1_000_000
         if target.problem is not None:
             raise Undelivered(target.problem)
-        if target.kind == "alertmanager":
-            message = messages.alertmanager(target, self._stream, item.alerts, now_ms)
-        else:
-            message = messages.webhook(target, self._stream, item.alerts[0], item.id, now_ms // 1000)
+        message = messages.request(target, self._stream, item.alerts, item.id, now_ms)
         self._send(target.url, message.headers, message.body)
 
     def _succeeded(self, item: Item) -> None:
         with self._lock:
             self._refusals = 0
-            self._state = CourierState(delivered=self._state.delivered + 1, lost=self._state.lost)
+            before = self._state
+            self._state = replace(
+                before,
+                failed=0,
+                failing_since=0,
+                why="",
+                delivered=before.delivered + item.kept,
+                accepted=before.accepted + 1,
+            )
             self._remove(item)
 
     def _failed(self, item: Item, error: Undelivered) -> float:
@@ -185,9 +195,14 @@ class Courier:
             now_ms, before = time.time_ns() // 1_000_000, self._state
             since = before.failing_since or now_ms
             self._refusals += error.refused
-            self._state = CourierState(before.failed + 1, since, str(error), before.delivered, before.lost)
+            self._tried_since = self._tried_since or now_ms
+            self._state = replace(
+                before, failed=before.failed + 1, failing_since=since, why=str(error), failures=before.failures + 1
+            )
             again = not item.kept
-            if again or self._refusals >= _MOST_REFUSALS or now_ms - since >= GIVEN_UP_AFTER_MS:
+            # Its own age counts, over restarts; any client can write a time that is to come.
+            began = max(since, min(item.alerts[0].alert.at, self._tried_since))
+            if again or self._refusals >= _MOST_REFUSALS or now_ms - began >= GIVEN_UP_AFTER_MS:
                 self._refusals = 0
                 if not again:
                     self._lost()
@@ -197,11 +212,11 @@ class Courier:
     def _remove(self, item: Item) -> None:
         if self._queue and self._queue[0] is item:
             self._queue.popleft()
+            self._tried_since = 0
         item.done()
 
     def _lost(self) -> None:
-        before = self._state
-        self._state = CourierState(before.failed, before.failing_since, before.why, before.delivered, before.lost + 1)
+        self._state = replace(self._state, lost=self._state.lost + 1)
 
     def _pause(self, seconds: float) -> None:
         with self._lock:

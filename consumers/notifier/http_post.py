@@ -107,20 +107,22 @@ def _ended_at(deadline: float) -> Iterator[Callable[[socket.socket], None]]:
 
 
 def _connected(host: str, port: int, deadline: float) -> socket.socket:
-    """Connect to the first address of the host that answers in time."""
+    """Connect to the first address of the host that answers in its share of the time."""
     failure: OSError = OSError("it has no address")
-    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    for tried, (family, kind, protocol, _, address) in enumerate(addresses):
         left = deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
         sock = socket.socket(family, kind, protocol)
-        sock.settimeout(left)
+        sock.settimeout(left / (len(addresses) - tried))
         try:
             sock.connect(address)
         except OSError as error:
             sock.close()
-            failure = error
+            failure = error.with_traceback(None)  # whose frame would keep the next socket
             continue
+        sock.settimeout(max(0.001, deadline - time.monotonic()))
         return sock
     raise failure
 

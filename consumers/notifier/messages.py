@@ -13,7 +13,7 @@ import hmac
 import json
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from consumers.notifier.target import Target
@@ -21,6 +21,9 @@ from schemas.alerts import Alert
 
 _PREFIX: Final = "whsec_"
 _NOT_IN_LABELS: Final = re.compile(r"[^a-zA-Z0-9_]")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_MS: Final = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
+_LAST_MS: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
 RESOLVE_MS: Final = 300_000
 """Time after which an Alertmanager takes an alert for resolved that it is not told of again."""
 
@@ -74,6 +77,19 @@ def key_of(secret: str) -> bytes:
     return key
 
 
+def request(target: Target, stream: str, alerts: Sequence[Told], message_id: str, now_ms: int) -> Message:
+    """Return the request that tells a target of alerts; a webhook is told of the first."""
+    if target.kind == "alertmanager":
+        return alertmanager(target, stream, alerts, now_ms)
+    return webhook(target, stream, alerts[0], message_id, now_ms // 1000)
+
+
+def not_made(target: Target, error: Exception) -> str:
+    """Say that a request cannot be made, without what the error says: that may hold a value of an event."""
+    name = type(error).__name__
+    return f"its request cannot be made: {name}" if target.body is None else f"body= raises {name}"
+
+
 def webhook(target: Target, stream: str, told: Told, message_id: str, now_s: int) -> Message:
     """Return the request that tells a webhook of an alert, signed for this attempt."""
     row = _row(stream, told.alert)
@@ -114,7 +130,8 @@ def _for_alertmanager(stream: str, told: Told, now_ms: int) -> dict[str, Any]:
             "summary": alert.message,
             **{_NOT_IN_LABELS.sub("_", name): value for name, value in alert.details.items()},
         },
-        "startsAt": _iso(told.since),
+        # An Alertmanager refuses what begins after its end; any client can write a time that is to come.
+        "startsAt": _iso(min(told.since, now_ms)),
         "endsAt": _iso(max(alert.at, told.since + 1) if ended else now_ms + RESOLVE_MS),
     }
 
@@ -132,4 +149,6 @@ def _row(stream: str, alert: Alert) -> dict[str, Any]:
 
 
 def _iso(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """Return a time as text; the first or last of the calendar for one beyond."""
+    within = timedelta(milliseconds=min(max(milliseconds, _FIRST_MS), _LAST_MS))
+    return (_EPOCH + within).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,8 +1,8 @@
 """Notifier role: reads the alerts topic and delivers alerts to the stream's targets.
 
-An alert is delivered to the targets that its rule names, and to those that get everything; nothing is delivered while
-it is silenced, but what is still raised when the silence ends. What an acknowledged alert finds besides is not
-delivered.
+An alert is delivered to the targets that its rule names, and to those that get everything, but not while it is
+silenced. One that is first raised during the silence, and still is when it ends, is delivered then; changes of one that
+was delivered before are not. What an acknowledged alert finds besides is not delivered.
 
 Each target has its own place on the topic, in the metadata of the committed offset, which is that of the target that
 is furthest behind. A place moves once the target has accepted the alert: so each alert is delivered at least once.
@@ -28,7 +28,7 @@ from consumers.notifier.offset_metadata import NotifierMetadata, TargetNote
 from consumers.notifier.target import Target
 from consumers.roles import NOTIFIER
 from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions, Record
-from schemas.alerts import Alert, AlertNote, read_alert_record
+from schemas.alerts import Alert, AlertRecord, read_alert_record
 from schemas.codec import CodecError
 from schemas.topics import Names
 
@@ -89,6 +89,7 @@ class Notifier:
         self._couriers: dict[str, Courier] = {}
         self._first: dict[str, int] = {}  # offset from which a target gets alerts
         self._withheld: dict[str, Raised] = {}
+        self._held_before: dict[str, int] = {}  # what the process before withheld, by offset: some is read again
         self._releasing: dict[str, tuple[int, set[str]]] = {}  # offset, and targets to which it is on its way
         self._told_again: dict[str, int] = {}
 
@@ -104,7 +105,7 @@ class Notifier:
 
     def assigned(self, assignment: Assignment) -> Mapping[Partition, Start]:
         self._end_couriers()
-        self._states, self._withheld, self._releasing = AlertStates(), {}, {}
+        self._states, self._withheld, self._held_before, self._releasing = AlertStates(), {}, {}, {}
         if self._partition not in assignment.committed:
             self._say("waiting: another notifier works")
             return {partition: Start(live=end) for partition, end in assignment.ends.items()}
@@ -116,7 +117,7 @@ class Notifier:
         if start.back:
             start = replace(start, live=end)
             self._note.targets, self._note.withheld = {}, {}
-        self._before = self._note.targets
+        self._before, self._held_before = self._note.targets, dict(self._note.withheld)
         for target in self._settings.targets:
             note = self._before.get(target.name)
             # A new target does not get the alerts of the past.
@@ -130,13 +131,15 @@ class Notifier:
     def recover(self, batch: Batch) -> None:
         """Read old records again, for the state of the alerts only."""
         for record in batch.get(self._partition, ()):
-            self._take(record)
+            read = _read(record)
+            if read is not None:
+                self._states.take(record.offset, read)
 
     def recovered(self) -> None:
-        """Hold back what the process before did, as far as it is still raised."""
-        for name, offset in self._note.withheld.items():
+        """Hold back what the process before did, as far as it is still raised and is not read again."""
+        for name, offset in self._held_before.items():
             raised = self._states.raised.get(name)
-            if raised is not None and raised.offset == offset:
+            if raised is not None and raised.offset == offset and name not in self._states.acks:
                 self._withheld[name] = raised
         # What was on its way may have arrived: before anything that comes now, it is delivered again.
         self._release()
@@ -145,32 +148,30 @@ class Notifier:
 
     def process(self, batch: Batch) -> list[Output]:
         for record in batch.get(self._partition, ()):
-            before = dict(self._states.raised)
-            acked = set(self._states.acks)
-            taken = self._take(record)
-            if isinstance(taken, Alert):
-                self._deliver(record, taken, before.get(taken.name), acknowledged=taken.name in acked)
+            read = _read(record)
+            if read is None:
+                continue
+            before, acknowledged = self._states.raised.get(read.name), read.name in self._states.acks
+            self._states.take(record.offset, read)
+            if isinstance(read, Alert):
+                self._deliver(record, read, before, acknowledged=acknowledged)
+            elif read.decision == "ack":
+                self._withheld.pop(read.name, None)  # somebody knows: it is told of again when it clears
         self._release()
         return []
-
-    def _take(self, record: Record) -> Alert | AlertNote | None:
-        try:
-            read = read_alert_record(record.value or b"")
-        except CodecError:
-            return None  # any client can write there
-        self._states.take(record.offset, read)
-        return read
 
     def _deliver(self, record: Record, alert: Alert, before: Raised | None, *, acknowledged: bool) -> None:
         """Put an alert into the queues of its targets, unless somebody has decided otherwise."""
         held = self._withheld.pop(alert.name, None)
+        # Targets whose place is beyond it have not got it, also if its silence has ended: it is released to all.
+        again = self._held_before.get(alert.name) == record.offset
         if alert.state == "cleared":
             if before is None or held is not None:
                 return  # nobody was told that it was raised
         elif acknowledged:
             return
-        elif self._states.silenced(alert.name, self._clock()) is not None:
-            if before is None or held is not None:
+        elif again or self._states.silenced(alert.name, self._clock()) is not None:
+            if again or before is None or held is not None:
                 self._withheld[alert.name] = self._states.raised[alert.name]
             return
         told = _told(alert, before)
@@ -208,7 +209,7 @@ class Notifier:
         return outputs
 
     def _release(self) -> None:
-        """Deliver what a silence held back and is still raised, once the silence has ended."""
+        """Deliver what was first raised during a silence and is still raised, once the silence has ended."""
         for name, (_, waiting) in list(self._releasing.items()):
             if not waiting:
                 del self._releasing[name]
@@ -230,7 +231,7 @@ class Notifier:
                 f"`millstream alerts test {self._settings.names.stream} {name}` tries it now"
             )
             return self._alerts.raise_(alert, "warning", text, now_ms, {"target": name})
-        return self._alerts.clear(alert, now_ms) if not state.failed and state.delivered else []
+        return self._alerts.clear(alert, now_ms) if not state.failed and state.accepted else []
 
     def _tell_again(self, name: str, courier: Courier, now_ms: int) -> None:
         """Tell an Alertmanager of all that is raised, before it takes it for resolved."""
@@ -255,13 +256,22 @@ class Notifier:
         self._note.targets = {name: self._target_note(name, place) for name, place in places.items()}
         held = {name: raised.offset for name, raised in self._withheld.items()}
         held |= {name: offset for name, (offset, waiting) in self._releasing.items() if waiting}
+        # What is not read again yet: a stop now must not forget it, nor replace it by a finding before it.
+        held |= {name: offset for name, offset in self._held_before.items() if offset >= at}
         self._note.withheld = dict([*held.items()][:MOST_WITHHELD])
         self._note.alerts = self._alerts.remembered()
         return {self._partition: CommittedOffset(min(at, *places.values()), self._note.encode())}
 
     def _target_note(self, name: str, place: int) -> TargetNote:
         before, state = self._before.get(name, TargetNote(0)), self._couriers[name].state()
-        return TargetNote(place, state.failing_since, before.delivered + state.delivered, before.lost + state.lost)
+        return TargetNote(
+            place,
+            state.failing_since,
+            before.delivered + state.delivered,
+            before.lost + state.lost,
+            before.accepted + state.accepted,
+            before.failed + state.failures,
+        )
 
     def committed(self, places: Mapping[Partition, CommittedOffset]) -> None:
         for place, committed in places.items():
@@ -282,6 +292,13 @@ class Notifier:
         for courier in self._couriers.values():
             courier.end()
         self._couriers = {}
+
+
+def _read(record: Record) -> AlertRecord | None:
+    try:
+        return read_alert_record(record.value or b"")
+    except CodecError:
+        return None  # any client can write there
 
 
 def _told(alert: Alert, raised: Raised | None) -> Told:

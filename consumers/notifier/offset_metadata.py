@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import msgspec
 
@@ -21,12 +21,16 @@ class TargetNote(msgspec.Struct, frozen=True, array_like=True):
         Time (ms) since which deliveries fail, 0 if the last one succeeded.
     delivered, lost
         Number of alerts delivered, and given up.
+    accepted, failed
+        Number of attempts by their end; those that only remind an Alertmanager count.
     """
 
     place: int
     failing_since: int = 0
     delivered: int = 0
     lost: int = 0
+    accepted: int = 0
+    failed: int = 0
 
 
 @decodable
@@ -51,3 +55,8 @@ class NotifierMetadata(OffsetMetadata):
     targets: dict[str, TargetNote] = msgspec.field(default_factory=dict)
     withheld: dict[str, int] = msgspec.field(default_factory=dict)
     alerts: list[str] = msgspec.field(default_factory=list)
+
+    def but_for_clocks(self) -> Self:
+        """Return it without the attempts: dead targets are tried, and an Alertmanager reminded, at rest, too."""
+        targets = {name: msgspec.structs.replace(note, accepted=0, failed=0) for name, note in self.targets.items()}
+        return msgspec.structs.replace(self, targets=targets)

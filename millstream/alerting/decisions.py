@@ -9,7 +9,7 @@ import difflib
 import re
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from millstream.alerting.open_alerts import read_states
 from millstream.versions.decisions import NotDecided
@@ -19,9 +19,9 @@ from schemas.alerts import AlertNote
 
 if TYPE_CHECKING:
     from runtime.kafka_client.cluster import Cluster
+    from schemas.alerts import AlertDecision
     from schemas.topics import Names
 
-AlertDecision = Literal["ack", "silence", "unsilence"]
 LONGEST_SILENCE_MS: Final = 366 * 86_400_000
 _ACKNOWLEDGED_S: Final = 15.0
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -31,8 +31,12 @@ class NoSuchAlert(Exception):  # noqa: N818
     """The decision is about an alert that is not raised, or a silence that there is not."""
 
 
+class InvalidAlertName(ValueError):  # noqa: N818
+    """No alert can have this name."""
+
+
 class InvalidSilence(ValueError):  # noqa: N818
-    """The name is no alert's, or the time of a silence is invalid."""
+    """An alert is not silenced for so long."""
 
 
 def decide_alert(
@@ -44,8 +48,10 @@ def decide_alert(
     ------
     NoSuchAlert
         If there is nothing to acknowledge, or no silence to end; nothing was decided.
+    InvalidAlertName
+        If no alert can have this name.
     InvalidSilence
-        If no alert can have this name, or be silenced for so long.
+        If the time is longer than a silence may be, or there is none.
     NotDecided
         If the cluster has not acknowledged the decision.
     """
@@ -72,9 +78,9 @@ def decide_alert(
 
 
 def check_name(name: str) -> None:
-    """Raise InvalidSilence if no alert can have this name."""
+    """Raise InvalidAlertName if no alert can have this name."""
     if not _NAME.fullmatch(name):
-        raise InvalidSilence(f"{name[:100]!r} is no alert's name: 1 to 64 of A-Z, a-z, 0-9, '_', '.' and '-'")
+        raise InvalidAlertName(f"{name[:100]!r} is no alert's name: 1 to 64 of A-Z, a-z, 0-9, '_', '.' and '-'")
 
 
 def _known(name: str, names: list[str], state: str) -> str:

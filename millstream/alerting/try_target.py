@@ -37,13 +37,10 @@ def _try(stream: str, target: Target) -> Tried:
     why = target.problem
     if why is None:
         try:
-            if target.kind == "alertmanager":
-                message = messages.alertmanager(target, stream, [told], now)
-            else:
-                message = messages.webhook(target, stream, told, f"msg_test_{secrets.token_hex(8)}", now // 1000)
+            message = messages.request(target, stream, [told], f"msg_test_{secrets.token_hex(8)}", now)
             post(target.url, message.headers, message.body)
         except Undelivered as error:
             why = str(error)
-        except Exception as error:  # noqa: BLE001 - the user's function made the body
-            why = f"body= raises {type(error).__name__}: {error}"
+        except Exception as error:  # noqa: BLE001 - the user's function may have made the body
+            why = f"{messages.not_made(target, error)}: {error}"
     return Tried(target.name, target.kind, why, round((time.monotonic() - began) * 1000))

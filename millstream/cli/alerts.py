@@ -28,8 +28,7 @@ from millstream.cli.shared_options import (
 from runtime.exits import FAILED, OK
 
 if TYPE_CHECKING:
-    from millstream.alerting.decisions import AlertDecision
-    from schemas.alerts import AlertNote
+    from schemas.alerts import AlertDecision, AlertNote
 
 app = cyclopts.App(name="alerts")
 
@@ -111,7 +110,8 @@ def silence(
 ) -> None:
     """Do not deliver an alert for a time. It is still raised and shown, and its rule still acts.
 
-    If it is raised at the end of the silence, it is delivered then.
+    An alert that is first raised during the silence, and still is when it ends, is delivered then; changes of one that
+    was delivered before are not.
 
     Example: millstream alerts silence phishing monitor.drift --for 2h --why "a test of the shop"
     """
@@ -127,7 +127,7 @@ def silence(
 def unsilence(
     stream: StreamName, name: AlertName, /, *, why: Why = "", where: Where = HERE, json: Json = False
 ) -> None:
-    """End the silence of an alert; if it is raised, it is delivered now.
+    """End the silence of an alert; if it was first raised during it, and still is, it is delivered now.
 
     Example: millstream alerts unsilence phishing monitor.drift
     """
@@ -185,7 +185,7 @@ def try_(
 def _decide(
     decision: AlertDecision, stream: str, name: str, why: str, where: Where, for_ms: int | None = None
 ) -> AlertNote:
-    from millstream.alerting.decisions import InvalidSilence, check_name, decide_alert
+    from millstream.alerting.decisions import InvalidAlertName, InvalidSilence, check_name, decide_alert
     from millstream.versions.decisions import who
 
     try:
@@ -195,7 +195,7 @@ def _decide(
         names = full_names(stream, settings, cluster)
         with filling_in(stream):
             return decide_alert(cluster, names, decision, name, by=who(), why=why, for_ms=for_ms)
-    except InvalidSilence as error:
+    except (InvalidAlertName, InvalidSilence) as error:
         raise UsageError(str(error)) from error
 
 

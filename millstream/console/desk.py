@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import msgspec
 
-from millstream.alerting.decisions import AlertDecision, decide_alert
+from millstream.alerting.decisions import decide_alert
 from millstream.alerting.open_alerts import open_rows, read_states
 from millstream.reading.decision_history import read_history, served_model
 from millstream.reading.decision_history import row as history_row
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from millstream.config.settings import Settings
     from millstream.stream.load import LoadedStream
     from millstream.version_code.choice import Policy
+    from schemas.alerts import AlertDecision
     from schemas.schema_registry import Registry
     from schemas.topics import Names
 
@@ -96,12 +97,15 @@ class Desk:
     def page(self, kind: Literal["alerts", "dead-letters"], limit: int, before: int | None) -> Row:
         """Return the newest rows of a topic, or those before an offset, and the offset for the page before them.
 
-        With alerts come those that are raised now, as ``open``.
+        With the newest alerts come those that are raised now, as ``open``. The whole topic is read for them, so earlier
+        pages have none.
         """
         cluster = self._settings.cluster()
         rows, earlier = page(cluster, self._names, kind, limit=limit, before=before)
-        found = {kind.replace("-", "_"): rows, "before": earlier}
-        return found | {"open": open_rows(read_states(cluster, self._names))} if kind == "alerts" else found
+        found: Row = {kind.replace("-", "_"): rows, "before": earlier}
+        if kind == "alerts" and before is None:
+            found["open"] = open_rows(read_states(cluster, self._names))
+        return found
 
     def event(self, event_id: str) -> Row:
         """Return the trace of an event. Raises NoSuchEvent."""
@@ -163,8 +167,10 @@ class Desk:
 
         Raises
         ------
+        InvalidAlertName
+            If no alert can have this name.
         InvalidSilence
-            If no alert can have this name, or be silenced for so long.
+            If it cannot be silenced for so long.
         NoSuchAlert
             If there is nothing to acknowledge or to end.
         NotDecided, KafkaError, NoBroker

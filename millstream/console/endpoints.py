@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, TypeVar, get_args
 import msgspec
 
 from consumers.roles import CONSOLE
-from millstream.alerting.decisions import AlertDecision, InvalidSilence, NoSuchAlert
+from millstream.alerting.decisions import InvalidAlertName, InvalidSilence, NoSuchAlert
 from millstream.console.desk import Decision, Deed, Desk
 from millstream.console.workers import Workers
 from millstream.stream.duration import InvalidDuration, milliseconds
@@ -20,6 +20,7 @@ from millstream.versions.trace_event import NoSuchEvent
 from model_store import InvalidVersion, NotFound, StoreError, VersionRefused
 from runtime.kafka_client.cluster import KafkaAccessDenied, MissingTopic, NoBroker
 from runtime.kafka_client.errors import KafkaError, described
+from schemas.alerts import AlertDecision
 from schemas.json_text import NO_JSON, json_text, why_no_json
 from server.web.guarded_app import Call, Endpoint
 from server.web.messages import HttpError, Response
@@ -225,8 +226,8 @@ def _explained(error: Exception) -> Exception:
 # The first that fits holds: some are kinds of those below.
 _STATUSES: Final[tuple[tuple[type[Exception] | tuple[type[Exception], ...], int, str], ...]] = (
     (InvalidVersion, 400, "version"),
-    (InvalidDuration, 422, "for"),
-    (InvalidSilence, 422, "alert"),
+    ((InvalidDuration, InvalidSilence), 422, "for"),
+    (InvalidAlertName, 422, "alert"),
     (NoSuchAlert, 404, "alert"),
     (NotFound, 404, "version"),
     (NoSuchEvent, 404, "event"),

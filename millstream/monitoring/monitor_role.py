@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Final
 from consumers.loop.decisions_log import DecisionsLog
 from consumers.loop.last_offsets_file import TopicMemory
 from consumers.monitor.drift.judge import Judge
-from consumers.monitor.drift.rules import Between
+from consumers.monitor.drift.rules import DriftRules
 from consumers.monitor.judging import StreamJudging
 from consumers.monitor.judging_protocol import NewJudging
 from consumers.monitor.monitor import Monitor, MonitorSettings, NewPast, no_past
 from consumers.monitor.rules.decisions import Decisions
 from consumers.monitor.rules.rules import Rules, RulesSettings
 from consumers.monitor.served import DecidedBy, values
+from consumers.monitor.version_ages import VersionAges
 from consumers.roles import MONITOR
 from millstream.monitoring.reference import fixed_reference
 from millstream.monitoring.reference_pass import pass_of, told_pass
@@ -26,7 +27,7 @@ from millstream.stream.alert_rules import evaluated
 from millstream.stream.metric_readers import metric_readers
 from millstream.stream.monitor_rules import drift_rules, reference_ms, window_rules
 from millstream.versions.kept_versions import KeptVersions
-from model_store import ModelStore, open_store
+from model_store import open_store
 from model_store.value_key import FILE, VARIABLE, value_key
 from runtime.exits import TRY_AGAIN, Doubt
 from runtime.kafka_client.cluster import Cluster, MissingTopic
@@ -62,20 +63,22 @@ def run_monitor(
             "`millstream keys init` makes one, and all monitors of the stream need the same"
         )
     log = DecisionsLog(cluster, names)
-    decided = DecidedBy(log, stream.labels.wait_ms)
-    monitor_settings = MonitorSettings(names, window_rules(stream, decided, key), metrics, new_epoch)
+    store = open_store(settings.models, settings.keys, sign=False)
+    versions = KeptVersions(store)
+    decided, ages = DecidedBy(log, stream.labels.wait_ms), VersionAges(log, versions.made)
+    monitor_settings = MonitorSettings(names, window_rules(stream, decided, key), metrics, new_epoch, ages)
     kept = state_alerts(cluster, names, MONITOR, instance)
     memory = TopicMemory(settings.state(names) / f"{MONITOR}-{instance}.json", written=kept.written)
-    store = open_store(settings.models, settings.keys, sign=False)
     fixed = fixed_reference(stream.watch, loaded.model_id, store, cluster, names)
     since = None if fixed is None else fixed.since_ms
     first = _first(cluster, reference_ms(stream.watch), since, stream.watch.window_ms)
     decisions = Decisions([each.model_id for each in loaded.each_model])
-    judging = _new_judging(loaded, names, store, fixed, decisions)
+    judging = _new_judging(loaded, drift_rules(stream, fixed), names, decisions, versions)
     past_log = DecisionsLog(cluster, names)
     past: NewPast = no_past
     if fixed is not None:
-        past = told_pass(pass_of(stream, cluster, names, past_log, metrics, fixed, key), fixed.name, say)
+        made = pass_of(stream, cluster, names, past_log, metrics, fixed, key, VersionAges(past_log, versions.made))
+        past = told_pass(made, say)
     monitor = Monitor(monitor_settings, judging, first, say, memory, past)
     with closing(log), closing(past_log), following(cluster, names, decisions.follow) as current:
         return drive(cluster, names, MONITOR, instance, monitor, meter, kept) if current else TRY_AGAIN
@@ -94,13 +97,11 @@ def _require(cluster: Cluster, names: Names, topics: Collection[str]) -> None:
 
 
 def _new_judging(
-    loaded: LoadedStream, names: Names, store: ModelStore, fixed: Between | None, decisions: Decisions
+    loaded: LoadedStream, judged: DriftRules, names: Names, decisions: Decisions, versions: KeptVersions
 ) -> NewJudging:
     """Return what makes the judging of the stream whenever the monitor takes the profiles topic over."""
     stream = loaded.stream
-    judged = drift_rules(stream, fixed)
     rules = RulesSettings(names, evaluated(stream.alerts), stream.watch.window_ms)
-    versions = KeptVersions(store)
 
     def new() -> StreamJudging:
         found = Rules(rules, decisions.now, versions, lambda windows: values(windows, stream.task), say)

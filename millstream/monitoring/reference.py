@@ -54,7 +54,7 @@ def fixed_reference(watch: Watch, model: str, store: ModelStore, cluster: Cluste
             f"Watch: reference={watch.reference!r}: {topic} {there}, without the examples that it has learned; "
             "name a later version or epoch, or a range of time"
         )
-    return Between(since, until + 1, str(watch.reference))
+    return Between(since, until + 1)
 
 
 def _times(

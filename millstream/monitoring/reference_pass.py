@@ -20,6 +20,7 @@ from consumers.monitor.drift.rules import Between
 from consumers.monitor.monitor import MonitorSettings, NewPast, Past
 from consumers.monitor.served import DecidedBy
 from consumers.monitor.served.decided import DecisionRecords
+from consumers.monitor.version_ages import VersionAges
 from consumers.monitor.windows import PartitionWindows, Reader, WindowRules
 from millstream.monitoring.reference import first_time
 from millstream.reading.timestamps import utc
@@ -106,6 +107,8 @@ class ReferencePass:
         Returns a consumer that belongs to no group.
     kinds, rules
         As of the monitor's windows.
+    name
+        The reference as the stream file names it.
     clock
         Returns seconds, for the length of a step.
     """
@@ -116,12 +119,14 @@ class ReferencePass:
         kinds: Kinds,
         rules: WindowRules,
         reference: Between,
+        name: str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._make_consumer = make_consumer
         self._kinds = kinds
         self._rules = rules
         self._reference = reference
+        self.name = name
         self._clock = clock
 
     def missing(self, first_times: Mapping[str, int], begun: Collection[str] = ()) -> list[Missing]:
@@ -162,7 +167,7 @@ class ReferencePass:
     def _told(self, topic: str, there: int | None, way: str = _OTHER) -> str:
         it = self._reference
         held = "has no records" if there is None else f"begins at {utc(there)} UTC"
-        return f"Watch: reference={it.name!r} ({utc(it.since_ms)} to {utc(it.until_ms)} UTC): {topic} {held}; {way}"
+        return f"Watch: reference={self.name!r} ({utc(it.since_ms)} to {utc(it.until_ms)} UTC): {topic} {held}; {way}"
 
     def steps(self, parts: Iterable[Missing]) -> Generator[Step, None, None]:
         """Read what is missing; yield the windows in the order in which they must be written."""
@@ -235,6 +240,7 @@ def pass_of(
     metrics: Mapping[str, Reader],
     reference: Between,
     key: bytes,
+    ages: VersionAges | None = None,
 ) -> ReferencePass:
     """Return the pass over a stream's log.
 
@@ -246,19 +252,22 @@ def pass_of(
         Readers of the downstream topics.
     key
         Secret of the hashes of private values.
+    ages
+        Ages of the versions at their answers, `None` to leave them out.
     """
     span = stream.watch.window_ms
     decided = DecidedIn(log, stream.labels.wait_ms, reference.since_ms - span, reference.until_ms + span)
-    settings = MonitorSettings(names, window_rules(stream, decided, key), metrics)
+    settings = MonitorSettings(names, window_rules(stream, decided, key), metrics, ages=ages)
     return ReferencePass(
         lambda: cluster.consumer(max_poll_records=5000, max_partition_fetch_bytes=4 << 20),
         settings.kinds(),
         settings.rules,
         reference,
+        str(stream.watch.reference).strip(),
     )
 
 
-def told_pass(made: ReferencePass, name: str, say: Callable[[str], None]) -> NewPast:
+def told_pass(made: ReferencePass, say: Callable[[str], None]) -> NewPast:
     """Return the pass as a monitor makes it, with a line about its progress every ten seconds."""
 
     def past(first_times: Mapping[str, int], begun: Collection[str]) -> Past:
@@ -268,15 +277,15 @@ def told_pass(made: ReferencePass, name: str, say: Callable[[str], None]) -> New
                 say(each.told)
         total, count, told = sum(each.records for each in parts), 0, time.monotonic()
         if total:
-            say(f"reading the reference {name!r} from the log: {total:,} records")
+            say(f"reading the reference {made.name!r} from the log: {total:,} records")
         for step in made.steps(parts):
             count += sum(window.partition >= 0 for window in step.windows)
             if time.monotonic() - told >= _TOLD_S:
                 told = time.monotonic()
-                say(f"reading the reference {name!r}: {step.done:,} of {total:,} records")
+                say(f"reading the reference {made.name!r}: {step.done:,} of {total:,} records")
             yield step.windows
         if total:
-            say(f"the reference {name!r} is read: {count:,} windows")
+            say(f"the reference {made.name!r} is read: {count:,} windows")
 
     return past
 

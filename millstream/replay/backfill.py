@@ -73,7 +73,7 @@ class BackfillAnswers:
         self._given = _Given()
         self._into = job.into
         into = Names(names.stream, names.prefix, {**names.elsewhere, "predictions": job.into})
-        settings = PredictorSettings(into, reader.contract, job.partitions, mapping=reader.mapping)
+        settings = PredictorSettings(into, reader.contract, job.partitions, mapping=reader.mapping, tell_times=False)
         self._predictor = Predictor(settings, self._given, say=lambda line: None)
         self._header = ((HEADER, job.key.encode()),)
         self.unanswered = 0

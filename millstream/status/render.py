@@ -259,6 +259,7 @@ def _facts(report: Report, width: int) -> Iterator[Text]:
         yield from _folded("contest", report.contest.lines(), width)
     if report.watched is not None:
         yield from _folded("monitoring", [report.watched.line()], width)
+    yield from _folded("alerts to", [each.line() for each in report.targets], width)
     if report.uploads is not None:
         yield from _folded("uploads", [report.uploads.line()], width)
     yield from _folded("labels", [f"{count:,} {state}" for state, count in report.labels.items()], width)

@@ -28,6 +28,7 @@ from millstream.status.http_state import HttpState
 from millstream.status.log_fault_states import log_faults
 from millstream.status.monitor_state import MonitorState, monitor_state
 from millstream.status.snapshot import LABELS_FROM, Observer, StreamSnapshot
+from millstream.status.target_state import TargetState, target_states
 from millstream.status.upload_state import UploadState
 from millstream.status.usage import Usage
 from schemas.alerts import Alert
@@ -132,6 +133,8 @@ class Report:
         yet.
     models
         All models of a stream with several, its own first; empty with one.
+    targets
+        What reached each target of the stream's alerts.
     """
 
     stream: str
@@ -159,6 +162,7 @@ class Report:
     contest: ContestState | None = None
     watched: MonitorState | None = None
     models: tuple[Competitor, ...] = ()
+    targets: tuple[TargetState, ...] = ()
 
 
 def watch(
@@ -224,6 +228,7 @@ def report(
         compared=compared_state(now),
         contest=contest_state(now),
         watched=monitor_state(now),
+        targets=target_states(now),
     )
 
 

@@ -21,7 +21,7 @@ MOST_RULES: Final = 32
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,31}")
 _NOT_IN_NAME: Final = re.compile(r"[^a-z0-9_.]+")
 _LEAST_LABELS: Final = 100
-_NO_LEAST: Final = ("events_per_second", "model_age", DRIFT)
+_NO_LEAST: Final = ("events_per_second", "model_age", "version_lag", "unchanged_examples", DRIFT)
 
 
 @dataclass(frozen=True)

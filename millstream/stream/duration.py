@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import timedelta
 from typing import Final
@@ -23,7 +24,7 @@ def milliseconds(span: str | float | timedelta) -> int:
     Raises
     ------
     InvalidDuration
-        If it is not a duration, or is negative.
+        If it is not a duration, is negative, or is beyond all numbers.
     """
     if isinstance(span, timedelta):
         value = span.total_seconds() * 1000
@@ -32,6 +33,8 @@ def milliseconds(span: str | float | timedelta) -> int:
         if match is None:
             raise InvalidDuration(f"{span!r} is not a duration; write a number and ms, s, m, h or d, such as 30m")
         value = float(match[1]) * _UNIT_MS[match[2]]
+        if math.isinf(value):
+            raise InvalidDuration(f"{span[:20]}… is too long")
     else:
         value = float(span) * 1000
     if value < 0:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+from itertools import chain
 from typing import Any, Final
 
 from consumers.monitor.drift.detecting import served_error
-from consumers.monitor.drift.rules import ERROR, Between, DriftRules, Trailing
-from consumers.monitor.profiles import WindowProfiles
+from consumers.monitor.drift.rules import ERROR, Between, DriftRules, Merging, Trailing
+from consumers.monitor.profiles import WindowProfiles, merge
 from consumers.monitor.served import DecidedBy, ServedRules, ServedSums
 from consumers.monitor.windows import WindowRules
 from millstream.stream.duration import InvalidDuration, milliseconds
@@ -50,12 +52,20 @@ def drift_rules(stream: Stream, between: Between | None = None) -> DriftRules:
     between = between or fixed_range(watch)
     reference = between or (Trailing() if length is None else Trailing(length))
     detectors = {ERROR: _adwin} if watch.detectors is None else dict(watch.detectors)
-    return DriftRules(watch.window_ms, watch.alarms_per_ms, reference, detectors, served_error(stream.target.task))
+    return DriftRules(
+        watch.window_ms, watch.alarms_per_ms, reference, detectors, served_error(stream.target.task), _merging(stream)
+    )
+
+
+def _merging(stream: Stream) -> Merging:
+    """Return what merges windows, with the features that `window_rules` gives to each."""
+    first = [*stream.contract.features, *chain.from_iterable(stream.watch.pairs or ())]
+    return partial(merge, most_features=stream.watch.most_features, declared=first)
 
 
 def fixed_range(watch: Watch) -> Between | None:
     """Return the reference if it is a range of time, otherwise `None`."""
-    return None if watch.times is None else Between(*watch.times, str(watch.reference))
+    return None if watch.times is None else Between(*watch.times)
 
 
 def _adwin() -> Any:

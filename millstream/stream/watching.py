@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -67,11 +68,17 @@ class Watch:
         self._check_reference()
         if self.window_ms < _LEAST_WINDOW_MS:
             raise InvalidStream(f"Watch: window={self.window!r} must be at least 1s")
-        if _BUDGET.fullmatch(str(self.false_alarms)) is None:
-            raise InvalidStream(f"Watch: false_alarms={self.false_alarms!r:.60} must be like '1 per 30d'")
-        if self.alarms_per_ms <= 0:
+        self._check_budget()
+
+    def _check_budget(self) -> None:
+        """Raise InvalidStream for a budget that is none, or is none at all: no test is never wrong."""
+        try:
+            valid = 0 < self.alarms_per_ms < math.inf
+        except (InvalidDuration, TypeError, ZeroDivisionError, OverflowError):
+            valid = False
+        if not valid:
             raise InvalidStream(
-                f"Watch: false_alarms={self.false_alarms!r:.60} must be above 0: no test is never wrong"
+                f"Watch: false_alarms={self.false_alarms!r:.60} must be like '1 per 30d', with numbers above 0"
             )
 
     def _check_reference(self) -> None:
@@ -134,5 +141,6 @@ class Watch:
     def alarms_per_ms(self) -> float:
         """The budget of false alarms, per millisecond of the log."""
         found = _BUDGET.fullmatch(self.false_alarms)
-        assert found is not None  # noqa: S101 - checked when it was made
+        if found is None:
+            raise InvalidDuration(f"{self.false_alarms!r:.60} is no budget of false alarms")
         return float(found[1]) / milliseconds(found[2])

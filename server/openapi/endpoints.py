@@ -285,7 +285,11 @@ _CONSOLE: Final = (
     ),
     _console("/v1/decisions", "read", "All decisions, newest first, as `millstream models history`."),
     _console(
-        "/v1/alerts", "read", "The newest alerts, in their order, and those that are raised now.", _LIMIT, _BEFORE
+        "/v1/alerts",
+        "read",
+        "The newest alerts, in their order, and, without `before`, those that are raised now, as `open`.",
+        _LIMIT,
+        _BEFORE,
     ),
     _console("/v1/events/{id}", "data", "What became of an event, as `millstream trace`.", _ID),
     _console(
@@ -306,7 +310,11 @@ _CONSOLE: Final = (
         "ack", "Acknowledges an `alert` that is raised: it is delivered again only when it clears.", "AlertDecision"
     ),
     _decision("silence", "Does not deliver an `alert` for a time, `for`.", "AlertDecision"),
-    _decision("unsilence", "Ends the silence of an `alert`; if it is raised, it is delivered now.", "AlertDecision"),
+    _decision(
+        "unsilence",
+        "Ends the silence of an `alert`; if it was first raised during it, and still is, it is delivered now.",
+        "AlertDecision",
+    ),
 )
 
 _ITSELF: Final = (

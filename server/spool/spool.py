@@ -142,7 +142,8 @@ class Spool:
                 for lane in self.folder.lanes():
                     turn.index(lane, turn.place(lane.number))
                 noted = self.folder.forwarded()
-                # After the index: a lane's last segment may have entries that are not indexed, and must not be deleted.
+            # The index is committed before this can begin a segment: the forwarder deletes those before a lane's last.
+            with self._ids.locked() as turn:
                 self._lane = LaneWriter(self._lane_folder, 0 if noted is None else noted.done.get(number, 0), sync=sync)
                 opened.callback(self._lane.close)
                 turn.set_place(number, self._place())
@@ -188,10 +189,12 @@ class Spool:
         now = self._clock()
         try:
             if self._lane.needs_segment(self._limits.segment_bytes):
-                # Committed before the new segment gets an entry, so that a later turn looks for entries there.
+                # Committed before there is a new segment: the forwarder then deletes the one before.
                 with self._ids.locked() as turn:
                     turn.catch_up(self.folder.lane, self.lane)
                     self._index(turn, now)
+                # Committed before the new segment gets an entry, so that a later turn looks for entries there.
+                with self._ids.locked() as turn:
                     self._lane.rotate()
                     self._size += self._lane.offset
                     turn.set_place(self.lane, self._place())

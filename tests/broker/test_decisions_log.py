@@ -89,6 +89,21 @@ def test_an_open_transaction_does_not_hold_announcements_back(cluster: Cluster, 
         log.close()
 
 
+def test_the_models_topic_is_read_on_from_where_it_was_left(cluster: Cluster, compared: Names) -> None:
+    log = DecisionsLog(cluster, compared)
+    try:
+        assert [*log.announced()] == []
+        announce(cluster, compared, "fraud", 1)
+        announce(cluster, compared, "fraud", 2)
+        read = [record.key for record in log.announced()]
+        assert read == [b"published/fraud/0"] * 2
+        assert [*log.current()]
+        announce(cluster, compared, "fraud.forest", 3)
+        assert [record.key for record in log.announced()] == [b"published/fraud.forest/0"]
+    finally:
+        log.close()
+
+
 def test_whether_a_partition_goes_on_after_a_time(cluster: Cluster, compared: Names) -> None:
     at = announce(cluster, compared, "fraud", 1)
     log = DecisionsLog(cluster, compared)

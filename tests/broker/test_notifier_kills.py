@@ -161,6 +161,9 @@ def test_a_silence_by_command_holds_back_and_its_end_delivers(
         assert run("alerts", "ack", str(file), "monitor.b", "--why", "seen")[0] == 0
         assert run("alerts", "unsilence", str(file), "monitor.a")[0] == 0
         wait(lambda: len(receiver.requests) == 2)
+        wait(lambda: delivered(cluster, names) == 2)
+        [target] = run("status", str(file))[1]["targets"]
+        assert target == {"name": "ops", "delivered": 2, "lost": 0, "accepted": 2, "failed": 0, "failing_ms": None}
         ended(process)
         assert cli.run(("alerts", str(file))) == 0
         said = capsys.readouterr().out

@@ -120,8 +120,8 @@ PLACES_OF_A_TURN = [place for place in PLACES if place.startswith(("spool.write"
 
 @pytest.mark.parametrize("place", PLACES_OF_A_TURN)
 def test_a_worker_killed_anywhere_leaves_an_id_that_is_logged_once(start: Start, tmp_path: Path, place: str) -> None:
-    # Opening a spool locks the index once, and so does each of these turns.
-    calls = 2 if place.startswith("spool.write") else 3
+    # Opening a spool locks the index twice, and each of these turns once.
+    calls = 2 if place.startswith("spool.write") else 4
     doomed, other = start(f"{place}=kill@{calls}"), start()
     assert doomed.write(("a", "first", "x")) == [["logged", "a@0"]]
     assert doomed.write(("b", "id", "x")) is None

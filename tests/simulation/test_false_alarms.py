@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))  # benchmarks are not installed
 
-from benchmarks import false_alarms
+from benchmarks import drift_streams, false_alarms
 from benchmarks.drift_figures import EXPECTED, most_streams
 from benchmarks.drift_streams import CHANGES
 
@@ -45,6 +46,26 @@ def test_the_budget_of_a_month_holds_on_streams_without_drift_where_adwin_breaks
     assert sum(map(bool, ours)) <= most_streams(streams)
     assert sum(map(len, ours)) <= streams
     assert sum(map(len, adwin)) > streams
+
+
+def test_simulated_windows_are_like_those_of_the_monitor_and_the_same_in_every_process() -> None:
+    made = drift_streams.drawn(1, 2)
+    inputs, labels = list(drift_streams.windows(made))[:2]
+    for name, values in made.numbers.items():
+        found = inputs.profiles[f"feature:{name}"].numbers
+        assert found is not None
+        assert (found.points[0], found.points[-1]) == (found.least, found.most) == (values[0].min(), values[0].max())
+        sums = np.cumsum(found.weights).tolist()
+        at_most = [(values[0] <= point).sum() for point in found.points]
+        doubled = [place for place, point in enumerate(found.points[:-1]) if point == found.points[place + 1]]
+        assert [at for place, at in enumerate(sums) if place not in doubled] == [
+            at for place, at in enumerate(at_most) if place not in doubled
+        ]
+    hashes = [0x1234567, (0x9E3779B97F4A7C15 + 0x1234567) & (2**63 - 1)]
+    assert labels.profiles["label:value"].hashes == sorted(hashes)
+    counts = len(set(made.numbers["whole"][0].tolist()))
+    kept = inputs.profiles["feature:whole"].hashes
+    assert (len(kept), min(kept)) == (counts, 0x1234567)
 
 
 def test_the_bound_is_the_binomials() -> None:

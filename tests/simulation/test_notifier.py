@@ -1,107 +1,29 @@
-"""Delivery of alerts: in order, at least once with the same id, each target at its own place, silences and acks."""
+"""Delivery of alerts: in order, at least once with the same id, each target at its own place."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import pytest
-from receiver import Receiver, Request, answering, receiving
+from receiver import answering, receiving
 from simulation.log import Crash, MemoryLog, SimulatedLoop
+from simulation.notifier_world import NAMES, TOPIC, World, ids, target, told
 
 from consumers.notifier import courier
+from consumers.notifier.courier import Courier
 from consumers.notifier.notifier import Notifier, NotifierSettings
-from consumers.notifier.offset_metadata import NotifierMetadata
 from consumers.notifier.target import Target
-from runtime.kafka_client.records import Output, Partition
-from schemas.alerts import Alert, AlertNote, read_alert
-from schemas.topics import Names
 
-NAMES = Names("s", notifies=True)
-TOPIC = NAMES.topic("alerts")
-PLACE = Partition(TOPIC, 0)
-MINUTE, HOUR = 60_000, 3_600_000
+DAY_MS = 86_400_000
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for a failed target a hundredth of the time."""
     monkeypatch.setattr(courier, "_FIRST_WAIT_S", 0.01)
-
-
-class World:
-    """The alerts topic, and the notifier that works on it."""
-
-    def __init__(self, *targets: Target) -> None:
-        self.log = MemoryLog({TOPIC: 1})
-        self.targets = targets
-        self.said: list[str] = []
-        self.notifier, self.loop = self._start()
-
-    def _start(self) -> tuple[Notifier, SimulatedLoop]:
-        notifier = Notifier(NotifierSettings(NAMES, self.targets), lambda: self.log.now, self.said.append)
-        return notifier, SimulatedLoop(self.log, NAMES.group("notifier"), notifier)
-
-    def restart(self, *targets: Target) -> None:
-        """Kill the process, and start another."""
-        self.notifier.close()
-        self.targets = targets or self.targets
-        self.notifier, self.loop = self._start()
-
-    def alert(
-        self, name: str, state: Literal["raised", "cleared"] = "raised", notify: str = "ops", text: str = ""
-    ) -> None:
-        details = {"notify": notify} if notify and state == "raised" else {}
-        alert = Alert(name, "warning", state, text or name, self.log.now, details)
-        self.log.append(Output(TOPIC, 0, name.encode(), alert.encode()))
-
-    def note(self, name: str, decision: Literal["ack", "silence", "unsilence"], minutes: int | None = None) -> None:
-        until = None if minutes is None else self.log.now + minutes * MINUTE
-        note = AlertNote(name, decision, "ann", "because", self.log.now, until)
-        self.log.append(Output(TOPIC, 0, name.encode(), note.encode()))
-
-    def work(self, until: Callable[[], object] = lambda: True) -> None:
-        """Take turns until all is read and this holds."""
-        end = time.monotonic() + 30
-        self.loop.step({TOPIC: 3})
-        while not (self.loop.idle() and until()):
-            assert time.monotonic() < end, self.metadata()
-            self.loop.step({TOPIC: 3})
-            time.sleep(0.005)
-
-    def settle(self) -> None:
-        """Take turns until all that was read is delivered."""
-        self.work(lambda: self.at() == len(self.log.records[PLACE]) and self.waiting() == 0)
-
-    def waiting(self) -> int:
-        return sum(not each.idle for each in self.notifier._couriers.values())
-
-    def metadata(self) -> NotifierMetadata:
-        told = NotifierMetadata.decode(self.log.places[NAMES.group("notifier"), PLACE].metadata)
-        assert isinstance(told, NotifierMetadata)
-        return told
-
-    def at(self) -> int:
-        return self.log.places[NAMES.group("notifier"), PLACE].offset
-
-    def raised(self) -> list[tuple[str, str]]:
-        found = [read_alert(each.value or b"") for each in self.log.read(TOPIC) if (each.key or b"").startswith(b"not")]
-        return [(each.name, each.state) for each in found]
-
-
-def target(receiver: Receiver, name: str = "ops", **more: Any) -> Target:
-    return Target(name, more.pop("kind", "webhook"), receiver.url, **more)
-
-
-def told(requests: Sequence[Request]) -> list[tuple[str, str]]:
-    return [(each.json["data"]["name"], each.json["data"]["state"]) for each in requests]
-
-
-def ids(requests: Sequence[Request]) -> list[str]:
-    return [each.headers["webhook-id"] for each in requests]
 
 
 def test_alerts_go_in_order_to_the_targets_that_their_rules_name() -> None:
@@ -236,6 +158,23 @@ def test_what_fails_for_three_days_is_given_up_also_over_restarts(monkeypatch: p
     assert world.at() >= 1
 
 
+@pytest.mark.parametrize(("age_ms", "lost"), [(0, 0), (-DAY_MS * 400, 0), (2 * DAY_MS, 0), (4 * DAY_MS, 1)])
+def test_an_alert_of_a_target_that_has_failed_for_long_has_its_own_three_days(age_ms: int, lost: int) -> None:
+    with receiving(answering(500)) as ops:
+        world = World(target(ops))
+        world.notifier._make = lambda each, stream, _: Courier(each, stream, now_ms() - 5 * DAY_MS)
+        world.loop.settle()
+        world.log.now = now_ms() - age_ms
+        world.alert("monitor.a")
+        world.work(lambda: len(ops.requests) >= 3 or world.metadata().targets["ops"].lost)
+        assert world.metadata().targets["ops"].lost == lost
+        world.notifier.close()
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
 def test_a_function_that_fails_loses_its_alert_only() -> None:
     def broken(alert: Any) -> Any:
         if alert["name"] == "monitor.a":
@@ -266,90 +205,6 @@ def test_a_target_without_its_secret_is_an_alert_for_the_others() -> None:
     assert message.startswith(f"alerts do not reach ops: {problem}; it is tried again")
 
 
-# --- silence and ack ----------------------------------------------------------------------------------------
-
-
-def test_a_silenced_alert_is_delivered_when_the_silence_ends_if_it_is_still_raised() -> None:
-    with receiving() as ops:
-        world = World(target(ops))
-        world.work()
-        for name in ("monitor.a", "monitor.b"):
-            world.note(name, "silence", minutes=120)
-            world.alert(name)
-        world.alert("monitor.a", "cleared")
-        world.alert("monitor.c")
-        world.settle()
-        assert told(ops.requests) == [("monitor.c", "raised")]
-        world.restart()
-        world.log.now += 119 * MINUTE
-        world.settle()
-        assert len(ops.requests) == 1
-        world.log.now += 2 * MINUTE
-        world.settle()
-        world.work(lambda: len(ops.requests) == 2 and not world.metadata().withheld)
-        world.restart()
-        world.alert("monitor.b", "cleared")
-        world.settle()
-        world.notifier.close()
-    assert told(ops.requests) == [("monitor.c", "raised"), ("monitor.b", "raised"), ("monitor.b", "cleared")]
-
-
-def test_a_kill_while_a_withheld_alert_is_on_its_way_loses_neither_it_nor_its_end() -> None:
-    with receiving() as ops:
-        world = World(target(ops))
-        world.work()
-        world.note("monitor.a", "silence", minutes=1)
-        world.alert("monitor.a")
-        world.settle()
-        world.log.now += 2 * MINUTE
-        world.loop._crash = lambda place: place == "before the commit" and bool(ops.wait(1))
-        with pytest.raises(Crash):
-            world.work()
-        world.restart()
-        world.alert("monitor.a", "cleared")
-        world.settle()
-        world.notifier.close()
-    assert [name for name, _ in itertools.groupby(told(ops.requests))] == [
-        ("monitor.a", "raised"),
-        ("monitor.a", "cleared"),
-    ]
-    assert len({*ids(ops.requests)}) == 2
-
-
-def test_the_end_of_a_silence_by_hand_delivers_at_once_and_a_clear_is_told_to_who_knew() -> None:
-    with receiving() as ops:
-        world = World(target(ops))
-        world.work()
-        world.alert("monitor.a")
-        world.note("monitor.a", "silence", minutes=60)
-        world.note("monitor.b", "silence", minutes=60)
-        world.alert("monitor.b")
-        world.alert("monitor.a", text="more findings")
-        world.note("monitor.b", "unsilence")
-        world.alert("monitor.a", "cleared")
-        world.settle()
-        ops.wait(3)
-        world.notifier.close()
-    assert sorted(told(ops.requests)) == [("monitor.a", "cleared"), ("monitor.a", "raised"), ("monitor.b", "raised")]
-
-
-def test_of_an_acknowledged_alert_only_its_end_is_told() -> None:
-    with receiving() as ops:
-        world = World(target(ops))
-        world.work()
-        world.note("monitor.a", "ack")  # of nothing: it has no effect
-        world.alert("monitor.a")
-        world.alert("monitor.a", text="more")
-        world.note("monitor.a", "ack")
-        world.alert("monitor.a", text="still more")
-        world.alert("monitor.a", "cleared")
-        world.alert("monitor.a", text="again")
-        world.settle()
-        world.notifier.close()
-    texts = [each.json["data"]["message"] for each in ops.requests]
-    assert texts == ["monitor.a", "more", "monitor.a", "again"]
-
-
 # --- Alertmanager -------------------------------------------------------------------------------------------
 
 
@@ -374,6 +229,8 @@ def test_an_alertmanager_is_told_again_before_it_takes_an_alert_for_resolved() -
         world.notifier.close()
     names = [[each["labels"]["alertname"] for each in request.json] for request in manager.requests]
     assert names == [["monitor.a"]] * (before + 4)
+    counted = world.metadata().targets["ops"]
+    assert (counted.delivered, counted.accepted) == (2, before + 4), "a reminder is no alert"
     ends = [json.loads(each.body)[0]["endsAt"] for each in manager.requests]
     starts = {json.loads(each.body)[0]["startsAt"] for each in manager.requests}
     assert len(starts) == 1
@@ -400,6 +257,23 @@ def test_another_topic_of_the_same_name_is_refused_and_then_begun_at_its_end() -
         world.settle()
         world.notifier.close()
     assert told(ops.requests) == [("monitor.a", "raised"), ("monitor.c", "raised")]
+
+
+def test_alerts_and_attempts_are_counted_by_target_over_restarts() -> None:
+    with receiving() as ops, receiving(answering(400)) as bad:
+        world = World(target(ops), target(bad, "bad"))
+        for name in ("monitor.a", "monitor.b"):
+            world.work()
+            world.alert(name, notify="ops bad")
+            world.settle()
+            world.restart()
+        world.work()
+        counts = {
+            name: (each.delivered, each.lost, each.accepted, each.failed)
+            for name, each in world.metadata().targets.items()
+        }
+        world.notifier.close()
+    assert counts == {"ops": (2, 0, 2, 0), "bad": (0, 2, 0, 10)}
 
 
 def test_the_metadata_of_the_most_targets_and_silences_fits() -> None:

@@ -107,8 +107,14 @@ class Counts:
 RULES: Final = WindowRules(SPAN, EVERY, Columns, Sums)
 
 
-def prediction(number: int, time: int, features: Features | None = None, failed: bool = False) -> bytes:
-    """Return a whole prediction; `failed`: no model answered."""
+def prediction(
+    number: int, time: int, features: Features | None = None, failed: bool = False, stuck: bool = False
+) -> bytes:
+    """Return a whole prediction.
+
+    `failed`: no model answered. `stuck`: a predictor that stands on its first version answered every third event.
+    """
+    other = stuck and number % 3 == 0
     error = Failure("no-version", "there is none") if failed else None
     shares = None if failed else {"true": 0.75, "false": 0.25}
     outcome = Outcome(
@@ -116,10 +122,10 @@ def prediction(number: int, time: int, features: Features | None = None, failed:
         shares,
         "s",
         -1 if failed else 3,
-        number,
+        0 if other else number,
         time,
         "s.features",
-        0,
+        int(other),
         number,
         error,
         status="error" if failed else "ok",

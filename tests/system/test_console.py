@@ -79,7 +79,13 @@ def test_dead_letters_and_alerts_are_those_of_the_commands(at: Site) -> None:
     assert at.console.get("/v1/dead-letters") == {"dead_letters": letters, "before": None}
     before = letters[0]["offset"]
     assert at.console.get(f"/v1/dead-letters?before={before}&limit=5") == {"dead_letters": [], "before": None}
-    assert at.console.get("/v1/alerts")["alerts"] == lines(at.stream, "alerts", at.stream.ref)
+    alerts = lines(at.stream, "alerts", at.stream.ref)
+    assert at.console.get("/v1/alerts") == {
+        "alerts": alerts,
+        "before": None,
+        "open": lines(at.stream, "alerts", at.stream.ref, "--open"),
+    }
+    assert at.console.get("/v1/alerts?before=0") == {"alerts": [], "before": None}, "only the newest page has `open`"
 
 
 def test_an_event_is_traced_as_by_the_command(at: Site) -> None:

@@ -34,8 +34,11 @@ class GivenWindows(Judge):
         super().__init__(DriftRules(HOUR, 1 / DAY, Trailing(DAY)))
         self.given: list[Window] = []
 
-    def windows(self, since_ms: int, until_ms: int, kind: str | None = None) -> list[Window]:
-        return [each for each in self.given if since_ms <= each.start < until_ms and kind in {None, each.kind}]
+    def knows(self, at_ms: int) -> bool:
+        return any(each.start <= at_ms for each in self.given)
+
+    def windows(self, since_ms: int, until_ms: int) -> list[Window]:
+        return [each for each in self.given if since_ms <= each.start < until_ms]
 
 
 @dataclass
@@ -45,6 +48,7 @@ class Store:
     announced: Mapping[int, VersionId] = field(default_factory=dict)
     broken: bool = False
     kept: list[VersionId] = field(default_factory=list)
+    since: int | None = None
 
     def before(self, model: str, at_ms: int) -> VersionId | None:
         if self.broken:
@@ -54,6 +58,9 @@ class Store:
 
     def keep(self, version: VersionId) -> None:
         self.kept.append(version)
+
+    def answers_since(self, version: VersionId) -> int | None:
+        return self.since
 
 
 class Monitor:

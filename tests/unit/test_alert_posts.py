@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from certificates import self_signed
 from receiver import Behaviour, answering, closing, dripping, endless, hanging, receiving
@@ -17,7 +18,7 @@ from standardwebhooks.webhooks import Webhook as Verifier
 from standardwebhooks.webhooks import WebhookVerificationError
 
 from consumers.notifier.http_post import Undelivered, post
-from consumers.notifier.messages import InvalidSecret, Told, alertmanager, key_of, webhook
+from consumers.notifier.messages import InvalidSecret, Told, alertmanager, key_of, not_made, webhook
 from consumers.notifier.target import Target
 from schemas.alerts import Alert
 
@@ -100,6 +101,41 @@ def test_a_receiver_that_is_not_there_is_a_failure() -> None:
         port = free.getsockname()[1]
     assert failure(f"http://127.0.0.1:{port}/hook") == "it refuses the connection"
     assert failure("http://nobody.invalid/hook") == "its name does not resolve to an address"
+
+
+@pytest.mark.parametrize("then", ["hangs", "refuses"])
+def test_each_address_of_a_name_gets_its_share_of_the_time(monkeypatch: pytest.MonkeyPatch, then: str) -> None:
+    with receiving() as receiver, socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        before = [socket.socket() for _ in range(4)]  # once its queue is full, it answers no further attempt
+        for each in before:
+            each.setblocking(False)
+            each.connect_ex(full.getsockname())
+        silent, good = full.getsockname(), ("127.0.0.1", receiver.port)
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [_address(silent), _address(good)])
+        post("http://two.example/hook", HEADERS, BODY, 2.0)
+        assert [each.path for each in receiver.wait(1)] == ["/hook"]
+        last = silent if then == "hangs" else ("127.0.0.1", 1)
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [_address(silent), _address(last)])
+        assert failure("http://two.example/hook") == (
+            "no answer within 0.5 s" if then == "hangs" else "it refuses the connection"
+        )
+        for each in before:
+            each.close()
+
+
+def test_the_connected_address_gets_all_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(connection: socket.socket) -> None:
+        time.sleep(0.5)
+        answering(204)(connection)
+
+    with receiving(slow) as receiver:
+        found = [_address(("127.0.0.1", receiver.port))] * 40
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        post("http://many.example/hook", HEADERS, BODY, 10.0)
+
+
+def _address(address: tuple[str, int]) -> Any:
+    return socket.AF_INET, socket.SOCK_STREAM, 0, "", address
 
 
 def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,3 +233,26 @@ def test_an_alertmanager_gets_labels_that_stay_and_names_that_it_takes() -> None
     times = [datetime.fromisoformat(each["endsAt"]) for each in (first, last)]
     assert [each.timestamp() * 1000 - now for each in times] == [300_000, 0]
     assert all(each.tzinfo == UTC for each in times)
+
+
+@pytest.mark.parametrize(
+    ("at", "text"),
+    [
+        (2**62, "9999-12-31T23:59:59.999Z"),
+        (253_402_300_800_000, "9999-12-31T23:59:59.999Z"),
+        (-(2**62), "0001-01-01T00:00:00.000Z"),
+        (1_700_000_000_123, "2023-11-14T22:13:20.123Z"),
+    ],
+)
+def test_a_time_that_no_calendar_has_stops_no_delivery(at: int, text: str) -> None:
+    strange = Told(msgspec.structs.replace(RAISED, at=at), at, "info")
+    assert json.loads(webhook(hook(), "fraud", strange, "msg_1", 1).body)["timestamp"] == text
+    target, now = Target("am", "alertmanager", "http://a"), RAISED.at + 60_000
+    first, second = json.loads(alertmanager(target, "fraud", [strange, TOLD], now).body)
+    assert first["startsAt"] == min(text, "2023-11-14T22:14:20.000Z")
+    assert first["startsAt"] < first["endsAt"] == second["endsAt"]
+
+
+def test_only_a_function_of_the_users_is_blamed() -> None:
+    assert not_made(hook(), OverflowError("a value")) == "its request cannot be made: OverflowError"
+    assert not_made(hook(body=lambda alert: alert), KeyError("a value")) == "body= raises KeyError"

@@ -8,10 +8,11 @@ import pytest
 from river import drift, linear_model
 
 from consumers.monitor.drift.rules import Between, Trailing
+from consumers.monitor.profiles import WindowProfiles
 from millstream import Stream, Watch
 from millstream.stream.errors import InvalidStream
 from millstream.stream.monitor_rules import drift_rules
-from schemas.profiles import DAY_MS
+from schemas.profiles import DAY_MS, Window
 
 
 def stream(**watch: Any) -> Stream:
@@ -27,11 +28,11 @@ def test_a_span_is_a_trailing_reference_and_the_budget_and_window_are_those_of_w
 
 def test_a_range_of_time_is_in_utc() -> None:
     rules = drift_rules(stream(reference="1970-01-02 to 1970-01-04T12:00"))
-    assert rules.reference == Between(DAY_MS, 3 * DAY_MS + DAY_MS // 2, "1970-01-02 to 1970-01-04T12:00")
+    assert rules.reference == Between(DAY_MS, 3 * DAY_MS + DAY_MS // 2)
 
 
 def test_the_range_of_a_version_is_given_to_the_rules() -> None:
-    found = Between(5, 9, "version 0/100")
+    found = Between(5, 9)
     assert drift_rules(stream(reference="version 0/100"), found).reference == found
 
 
@@ -63,3 +64,35 @@ def test_adwin_watches_the_error_unless_other_detectors_are_named() -> None:
 def test_a_detector_that_is_fed_with_nothing_or_is_no_function_is_refused(detectors: dict[str, Any]) -> None:
     with pytest.raises(InvalidStream, match="Watch: detectors"):
         Watch(detectors=detectors)
+
+
+@pytest.mark.parametrize(
+    "budget", ["1 per month", "1 per 0d", "0 per 30d", "1", "", 1, "1 per 0.0001ms", f"{'9' * 400} per 1d"]
+)
+def test_a_budget_that_is_none_is_refused_with_the_parameters_name(budget: Any) -> None:
+    with pytest.raises(InvalidStream, match=r"Watch: false_alarms=.* must be like '1 per 30d', with numbers above 0"):
+        Watch(false_alarms=budget)
+
+
+def window(partition: int, features: list[str], most: int) -> Window:
+    profiles = WindowProfiles(most, [("z", "y")], declared=["zz"])
+    profiles.add_features([dict.fromkeys(features, 1.0)])
+    found, pairs, left_out = profiles.finish(1)
+    return Window("predictions", "t", partition, 0, 1, 0, 1000, 0, 1, 1, {}, found, left_out, pairs, [])
+
+
+def test_merged_windows_have_the_features_that_single_ones_have() -> None:
+    given = Stream(
+        name="s",
+        task="binary",
+        model=linear_model.LogisticRegression,
+        features={"zz": "number"},
+        watch=Watch(most_features=502, pairs=[("z", "y")]),
+    )
+    others = [f"f{place:04}" for place in range(800)]
+    parts = [window(number, ["z", "y", *others], 502) for number in (0, 1)]
+    merged = drift_rules(given).merging(parts, 1000)
+    assert list(merged.profiles) == list(parts[0].profiles)
+    assert {"feature:z", "feature:y", "feature:zz"} < merged.profiles.keys()
+    assert len(merged.profiles) == 502
+    assert merged.left_out == 2 * 301

@@ -45,41 +45,41 @@ def found(reference: str, store: Store | None = None, begin: int = 0, end: int =
     return fixed_reference(Watch(reference=reference), "s", made, cluster, NAMES)
 
 
-def times(first: int, last: int, name: str) -> Between:
+def times(first: int, last: int) -> Between:
     """Return the range of the examples with these offsets."""
-    return Between(AT + 1000 * first, AT + 1000 * last + 1, name)
+    return Between(AT + 1000 * first, AT + 1000 * last + 1)
 
 
 def test_a_span_is_no_fixed_range_and_two_times_need_no_store() -> None:
     assert found("7d") is None
-    assert found("1970-01-02 to 1970-01-03") == Between(86_400_000, 172_800_000, "1970-01-02 to 1970-01-03")
+    assert found("1970-01-02 to 1970-01-03") == Between(86_400_000, 172_800_000)
 
 
 def test_a_version_names_all_that_its_epoch_had_learned_until_then() -> None:
-    assert found("version 1/80") == times(0, 99, "version 1/80")
-    assert found("version 1/40") == times(0, 49, "version 1/40")
-    assert found("version 2/60") == times(100, 159, "version 2/60"), "not what the epoch before has learned"
-    assert found(" version 2/90 ") == times(100, 189, " version 2/90 ")
+    assert found("version 1/80") == times(0, 99)
+    assert found("version 1/40") == times(0, 49)
+    assert found("version 2/60") == times(100, 159), "not what the epoch before has learned"
+    assert found(" version 2/90 ") == times(100, 189)
 
 
 def test_an_epoch_names_what_all_its_versions_have_learned() -> None:
-    assert found("epoch 1") == times(0, 99, "epoch 1")
-    assert found("epoch 2") == times(100, 189, "epoch 2")
+    assert found("epoch 1") == times(0, 99)
+    assert found("epoch 2") == times(100, 189)
 
 
 def test_an_epoch_without_its_first_versions_begins_no_later_than_its_examples_can() -> None:
-    assert found("epoch 3") == times(240, 289, "epoch 3")
-    assert found("version 3/50", Store((3, 20))) == times(240, 289, "version 3/50")
-    assert found("epoch 2", Store((1, 40), (1, 80))) == times(100, 189, "epoch 2"), "also if those before are gone"
-    assert found("epoch 1", Store((1, 40))) == times(0, 99, "epoch 1"), "the first epoch begins with the log"
+    assert found("epoch 3") == times(240, 289)
+    assert found("version 3/50", Store((3, 20))) == times(240, 289)
+    assert found("epoch 2", Store((1, 40), (1, 80))) == times(100, 189), "also if those before are gone"
+    assert found("epoch 1", Store((1, 40))) == times(0, 99), "the first epoch begins with the log"
 
 
 def test_markers_and_holes_take_offsets_too() -> None:
-    assert found("epoch 2", holes=7) == times(105, 189, "epoch 2")
+    assert found("epoch 2", holes=7) == times(105, 189)
 
 
 def test_of_a_log_that_begins_later_the_rest_is_the_reference() -> None:
-    assert found("epoch 2", begin=150) == times(150, 189, "epoch 2")
+    assert found("epoch 2", begin=150) == times(150, 189)
 
 
 @pytest.mark.parametrize("named", ["epoch 9", "version 2/61", "version 9/1"])

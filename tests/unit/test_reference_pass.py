@@ -25,7 +25,7 @@ MINUTE = 60_000
 SPAN = 5 * MINUTE
 TOPIC = "orders"
 RULES = WindowRules(SPAN, 30, lambda: WindowProfiles(500, None), lambda state: pytest.fail("no examples here"))
-REFERENCE = Between(START, START + 6 * HOUR_MS, "a range")
+REFERENCE = Between(START, START + 6 * HOUR_MS)
 READER = MetricReader(lambda record: {"price": float(record.value or b"")})
 JUDGED = DriftRules(SPAN, 1 / (30 * DAY_MS), REFERENCE)
 
@@ -45,7 +45,7 @@ def made_of(
     records: list[PlainRecord], reference: Between = REFERENCE, **more: Any
 ) -> tuple[ReferencePass, LogConsumer]:
     consumer = LogConsumer(records, [Partition(TOPIC, 0)])
-    made = ReferencePass(lambda: consumer, {TOPIC: (METRICS, READER)}, RULES, reference, **more)  # type: ignore[arg-type,return-value]
+    made = ReferencePass(lambda: consumer, {TOPIC: (METRICS, READER)}, RULES, reference, "a range", **more)  # type: ignore[arg-type,return-value]
     return made, consumer
 
 
@@ -167,9 +167,7 @@ def test_a_topic_that_a_new_monitor_reads_from_the_reference_on_gets_the_mark_al
 def test_the_monitor_says_what_it_reads_and_the_command_shows_it() -> None:
     said: list[str] = []
     made, _ = made_of(log())
-    windows = [
-        each for part in told_pass(made, "a range", said.append)({TOPIC: START + 8 * HOUR_MS}, ()) for each in part
-    ]
+    windows = [each for part in told_pass(made, said.append)({TOPIC: START + 8 * HOUR_MS}, ()) for each in part]
     assert said == [
         "reading the reference 'a range' from the log: 2,160 records",
         f"the reference 'a range' is read: {len(windows) - 1} windows",

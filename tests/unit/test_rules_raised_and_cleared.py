@@ -192,6 +192,12 @@ def missing(count: int) -> Profile:
             1.5,
             100,
         ),
+        (
+            "model_age_p90 > 1h",
+            [window(1, profiles={"loop:model_age_ms": numbers([2000, 7_200_000], [80, 20])})],
+            3601.0,
+            100,
+        ),
     ],
 )
 def test_a_metric_of_windows_is_that_of_all_their_events(
@@ -249,3 +255,29 @@ def test_an_old_model_raises_an_alert() -> None:
     assert monitor.tick(100) == []
     [alert] = monitor.tick(111)
     assert alert.message == "model_age is 1.02 h, over 1 h (model_age > 1 h)"
+
+
+def test_versions_that_answer_alike_although_they_have_learned_raise_an_alert_until_one_answers_otherwise() -> None:
+    from schemas.model_updates import Published
+
+    monitor = Monitor(Rule("unchanged_examples > 1000"))
+    assert monitor.tick(5) == []  # no version is known
+
+    def announce(examples: int, since: int | None) -> None:
+        published = Published("s", 0, 3, examples, "t", 5, "", -1, -1, {})
+        monitor.known.take(published.key.encode(), ModelUpdate(T0, published).encode())
+        monitor.decisions.follow(monitor.known)
+        monitor.store.since = since
+
+    announce(81_000, 80_500)
+    assert monitor.tick(10) == []
+    announce(82_000, 80_500)
+    [alert] = monitor.tick(15)
+    assert alert.message == (
+        "unchanged_examples is 1500 (unchanged_examples > 1000): "
+        "versions 3/80500 to 3/82000 answer the same events alike"
+    )
+    announce(82_000, None)  # the store does not answer
+    assert monitor.tick(20) == []
+    announce(82_100, 82_100)
+    assert states(monitor.tick(25)) == [("monitor.unchanged_examples", "cleared")]

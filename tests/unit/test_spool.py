@@ -14,8 +14,9 @@ from spool_worker import Worker
 from runtime import failpoints
 from server.spool.entries import Entry, SpooledRecord
 from server.spool.errors import SpoolDamaged, SpoolFailed, SpoolFull
+from server.spool.folder import SpoolFolder
 from server.spool.segments import LaneReader
-from server.spool.spool import Logged, Made, Pending, Result, Spool, SpoolLimits
+from server.spool.spool import Logged, Made, Pending, Repeated, Result, Spool, SpoolLimits
 
 NOW = 1_700_000_000_000
 
@@ -253,6 +254,47 @@ def test_a_disk_that_fails_refuses_and_the_spool_goes_on_when_it_is_well(
     assert [each for each in found if each in logged] == logged
     assert len(found) == len({*found}), "nothing is there twice"
     assert [each.sequence for each in results if isinstance(each, Logged)][-1] == len(found) - 1
+
+
+def _end_between_two_segments(spool: Spool) -> list[bytes]:
+    """Log until a new segment has begun and the turn that began it fails, as if it were killed; return what was."""
+    failpoints.arm({failpoints.VARIABLE: "spool.rotate.after=ENOSPC@1"})
+    logged = []
+    while isinstance(spool.write([pending(text := b"%d" % len(logged) + b"x" * 300, text[:16])])[0], Logged):
+        logged.append(text)
+    failpoints.arm({})
+    spool.close()
+    return logged
+
+
+def _forward(path: Path) -> None:
+    """Delete the segments that a forwarder deletes, once all is on Kafka."""
+    lane = SpoolFolder(path).lane(0)
+    for first in lane.segments()[:-1]:
+        lane.file(first).unlink()
+
+
+def test_what_was_answered_is_remembered_where_a_kill_comes_between_two_segments(tmp_path: Path) -> None:
+    """The forwarder deletes the segment before the newest, whose last entries are then nowhere but in the index."""
+    logged = _end_between_two_segments(opened(tmp_path, SpoolLimits(most_bytes=1 << 15)))
+    _forward(tmp_path)
+    spool = opened(tmp_path)
+    results = spool.write([pending(text, text[:16]) for text in logged])
+    assert results == [Repeated(b"%d" % number) for number in range(len(logged))]
+
+
+def test_what_was_answered_is_remembered_where_a_kill_comes_as_the_spool_is_opened(tmp_path: Path) -> None:
+    """Opening begins a segment where the lane ends before the place that is on Kafka: it was cut."""
+    spool = opened(tmp_path)
+    assert spool.write([pending(b"a", b"a")]) == [Logged(0, b"0")]
+    spool.close()
+    SpoolFolder(tmp_path).note({}, {0: 5}, NOW)
+    failpoints.arm({failpoints.VARIABLE: "spool.rotate.after=ENOSPC@1"})
+    with pytest.raises(SpoolFailed):
+        opened(tmp_path)
+    failpoints.arm({})
+    _forward(tmp_path)
+    assert opened(tmp_path).write([pending(b"a", b"a")]) == [Repeated(b"0")]
 
 
 def test_a_partial_write_keeps_only_its_complete_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

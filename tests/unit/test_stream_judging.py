@@ -35,6 +35,9 @@ class NoVersions:
     def keep(self, version: VersionId) -> None:
         raise AssertionError(version)
 
+    def answers_since(self, version: VersionId) -> int | None:
+        return None
+
 
 class Stream:
     """A stream's judging; its windows are numbered from `T0`."""
@@ -51,7 +54,7 @@ class Stream:
 
     def take(self, kind: str, numbers: Sequence[int]) -> list[Alert]:
         """Take the windows of a kind with these numbers; return the alerts that are sent."""
-        sent = [output for number in numbers for output in self.judging.take(0, _window(kind, number))]
+        sent = [output for number in numbers for output in self.judging.take(_window(kind, number))]
         return [read_alert(each.value or b"") for each in sent if each.topic == "s.alerts"]
 
 

@@ -91,9 +91,9 @@ def test_whole_and_floating_numbers_are_one_distribution() -> None:
 
 
 def test_whole_numbers_beyond_doubles_are_distinct() -> None:
-    found = profile([2**53, 2**53 + 1, float(2**53), 2**63 - 1, 2**63 - 2, -(2**63), 10**400])
+    found = profile([2**53, 2**53 + 1, float(2**53), 2**63 - 1, 2**63 - 2, -(2**63)])
     assert distinct(found) == 5
-    assert found.types == {"int": 5, "float": 1, "not finite": 1}
+    assert found.types == {"int": 5, "float": 1}
     assert found.numbers is not None
     assert found.numbers.most == 2.0**63
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumers.monitor.drift.rows import Floats, Names, Rows
+from consumers.monitor.profiles.categories import most_frequent
 
 MISSING: Final = "missing"
 ERRORS: Final = "errors"
@@ -286,9 +287,5 @@ def _frequent(
                     if number > len(rows.rows) // 2 and count > 0.01 * row.events:
                         late.add(place)
                 sums[key] = sums.get(key, 0) + count
-    chosen = [
-        (place, key)
-        for place in sorted(totals)
-        for key, _ in sorted(totals[place].items(), key=lambda item: (-item[1], item[0]))[:most]
-    ]
+    chosen = [(place, key) for place in sorted(totals) for key in most_frequent(totals[place], most)]
     return chosen, {place: frozenset(sums) for place, sums in totals.items()}, frozenset(late)

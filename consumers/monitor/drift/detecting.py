@@ -24,7 +24,10 @@ DETECTOR: Final = "detector"
 
 @dataclass
 class _Fed:
+    """A detector, the mean of what it was fed with since its last drift, and the category whose share that is."""
+
     detector: Detector
+    category: str | None = None
     count: int = 0
     mean: float = 0.0
 
@@ -46,10 +49,7 @@ class Detecting:
 
     def take(self, window: Window, row: Row) -> list[Finding]:
         """Take a merged window of the shortest length; return the findings that it ends."""
-        for subject, value in self._values(window):
-            fed = self._fed.get(subject)
-            if fed is None:
-                fed = self._fed[subject] = _Fed(self._makers[subject]())
+        for subject, fed, value in self._values(window):
             fed.detector.update(value)
             if fed.detector.drift_detected:
                 text = f"{subject}: {type(fed.detector).__name__} detected a drift, in the {period(row)}"
@@ -63,23 +63,32 @@ class Detecting:
         over = [subject for subject, each in self._open.items() if row.start >= (each.until_ms or 0) + DAY_MS]
         return [self._open.pop(subject) for subject in over]
 
-    def _values(self, window: Window) -> Iterable[tuple[str, float]]:
-        for subject in self._makers:
+    def _values(self, window: Window) -> Iterable[tuple[str, _Fed, float]]:
+        for subject, make in self._makers.items():
+            fed = self._fed.get(subject)
+            if fed is None:
+                fed = self._fed[subject] = _Fed(make())
             value = None
             if subject == ERROR:
                 value = None if self._error_of is None or window.kind != "examples" else self._error_of(window)
             elif subject in window.profiles:
-                value = mean_of(window.profiles[subject])
+                value = _mean(window.profiles[subject], fed)
             if value is not None and math.isfinite(value):
-                yield subject, value
+                yield subject, fed, value
 
 
-def mean_of(profile: Profile) -> float | None:
-    """Return the mean of the numbers, else the share of the first category by name; `None` without either."""
+def _mean(profile: Profile, fed: _Fed) -> float | None:
+    """Return the mean of the numbers, else the share of one category; `None` without either.
+
+    The category is the first by name in the first window that has some. In windows without it its share is 0.
+    """
     if profile.numbers is not None and profile.numbers.count:
         return profile.numbers.mean
-    total = sum(profile.types.values())
-    return profile.categories[min(profile.categories)] / total if profile.categories and total else None
+    if not profile.categories:
+        return None
+    if fed.category is None:
+        fed.category = min(profile.categories)
+    return profile.categories.get(fed.category, 0) / sum(profile.types.values())
 
 
 def served_error(task: Task) -> Callable[[Window], float | None]:

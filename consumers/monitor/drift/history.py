@@ -8,17 +8,16 @@ their encoded form.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final
 
 import msgspec
 
 from consumers.monitor.drift.rows import Names, Row, row_of
+from consumers.monitor.drift.rules import Merging
 from consumers.monitor.profiles import merge
 from schemas.profiles import DAY_MS, HOUR_MS, Window
-
-Merging: TypeAlias = Callable[[Sequence[Window], int], Window]
 
 HOURS_KEPT_MS: Final = 90 * DAY_MS
 _WRITTEN: Final = (HOUR_MS, DAY_MS)
@@ -37,6 +36,11 @@ class Bucket:
     window: Window | None
     encoded: bytes | None = None
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether the merged window is kept."""
+        return self.window is not None or self.encoded is not None
+
     def whole(self) -> Window | None:
         """Return the merged window; `None` if it is not kept."""
         if self.window is not None:
@@ -46,10 +50,7 @@ class Bucket:
 
 @dataclass
 class Scale:
-    """Buckets of one length: closed ones by start, and the parts of those that are open by start and part.
-
-    `whole` are the starts of the closed ones whose window is kept as it is, neither encoded nor dropped.
-    """
+    """Buckets of one length by start: closed ones, the parts of those that are open, and which have whole windows."""
 
     span: int
     closed: dict[int, Bucket] = field(default_factory=dict)
@@ -59,9 +60,12 @@ class Scale:
 
 @dataclass
 class Closed:
-    """Result of taking windows: the buckets that closed, in order, and what the profiles topic gains and loses."""
+    """Result of taking windows: the buckets that closed, in order, and what the profiles topic gains and loses.
 
-    buckets: list[tuple[int, Row]] = field(default_factory=list)
+    A bucket is the number of its scale, its row and its merged window.
+    """
+
+    buckets: list[tuple[int, Row, Window]] = field(default_factory=list)
     merged: list[Window] = field(default_factory=list)
     tombstones: list[bytes] = field(default_factory=list)
 
@@ -101,19 +105,22 @@ class History:
         self.first_time: int | None = None
         self.needed = 0
         self._clock = -1
-        self._keys: dict[int, list[bytes]] = {}
+        self._keys: dict[int, dict[bytes, None]] = {}
 
     def take(self, window: Window) -> Closed:
-        """Take a window, or a merged one that was written before."""
+        """Take a window, or a merged one that was written before; one that was taken before changes nothing."""
         done = Closed()
         self.first_time = window.first_time if self.first_time is None else min(self.first_time, window.first_time)
-        if window.start < self._clock and window.partition >= 0 and self._is_kept(window.start):
-            # The windows of a pass over the log come bucket by bucket: the ones before are whole.
-            self._close(done, window.start)
         if window.partition < 0:
             self._replace(window)
         else:
-            self._keys.setdefault(window.start // DAY_MS * DAY_MS, []).append(window.key)
+            keys = self._keys.setdefault(window.start // DAY_MS * DAY_MS, {})
+            if window.key in keys:
+                return done
+            keys[window.key] = None
+            if window.start < self._clock and self._is_kept(window.start):
+                # The windows of a pass over the log come bucket by bucket: the ones before are whole.
+                self._close(done, window.start)
             self._add(0, window, done)
         if window.start > self._clock:
             self._clock = window.start
@@ -163,10 +170,8 @@ class History:
                 if filling is not None and start <= filling < start + scale.span:
                     continue
                 parts = scale.open.pop(start)
-                self._store(scale, self._merged(parts, scale.span, start))
-                bucket = scale.closed[start]
-                if bucket.row is not None:
-                    done.buckets.append((place, bucket.row))
+                row = self._store(scale, self._merged(parts, scale.span, start))
+                done.buckets.append((place, row, self._last))
                 if scale.span in _WRITTEN:
                     done.merged.append(self._last)
                 self._add(place + 1, self._last, done)
@@ -174,21 +179,22 @@ class History:
                     self._forget(start, done)
         self._shrink()
 
-    def _store(self, scale: Scale, window: Window) -> None:
-        self._last = window
-        scale.closed[window.start] = Bucket(row_of(window, self.names), window.events, window)
+    def _store(self, scale: Scale, window: Window) -> Row:
+        self._last, row = window, row_of(window, self.names)
+        scale.closed[window.start] = Bucket(row, window.events, window)
         scale.whole.add(window.start)
         self.needed += self._is_kept(window.start)
+        return row
 
     def _shrink(self) -> None:
         """Keep old windows in their encoded form, and those of the shortest buckets only for the last hours."""
         for scale in self.scales:
             for start in [each for each in scale.whole if each + scale.span <= self._clock - _WHOLE_MS]:
-                scale.whole.discard(start)
+                scale.whole.remove(start)
                 bucket = scale.closed.get(start)
-                if bucket is None or bucket.window is None:
+                if bucket is None:
                     continue
-                if scale.span >= HOUR_MS:
+                if scale.span >= HOUR_MS and bucket.window is not None:
                     bucket.encoded = msgspec.msgpack.encode(bucket.window)
                 bucket.window = None
 
@@ -200,7 +206,7 @@ class History:
         for scale in self.scales:
             for start in [each for each in scale.closed if each + scale.span <= oldest and not self._is_kept(each)]:
                 bucket = scale.closed[start]
-                if scale.span < HOUR_MS:
+                if scale.span not in _WRITTEN:
                     del scale.closed[start]
                 elif scale.span == HOUR_MS:
                     if start <= day - HOURS_KEPT_MS:
@@ -236,14 +242,17 @@ class History:
         scales = self.scales[:2]
         return any(since_ms <= start < until_ms for scale in scales for start, each in scale.closed.items() if each.row)
 
+    def knows(self, at_ms: int) -> bool:
+        """Return whether a window is kept that starts at a time (ms) or before."""
+        kept = (start for scale in self.scales for start, each in scale.closed.items() if each.is_kept)
+        return any(start <= at_ms for start in kept)
+
     def windows(self, since_ms: int, until_ms: int) -> list[Window]:
         """Return merged windows that start in a range, in order, none overlapping: the shortest that are kept."""
         found: list[Window] = []
         until = until_ms
         for scale, longer in zip(self.scales, [*self.scales[1:], None], strict=True):
-            kept = [
-                start for start, each in scale.closed.items() if each.window is not None or each.encoded is not None
-            ]
+            kept = [start for start, each in scale.closed.items() if each.is_kept]
             if not kept:
                 continue
             first = min(kept)

@@ -8,11 +8,10 @@ from typing import Final, NamedTuple
 from consumers.monitor.drift.detecting import Detecting, opened
 from consumers.monitor.drift.findings import Finding, Judgement
 from consumers.monitor.drift.frame import Frame, frame_of
-from consumers.monitor.drift.history import Closed, History, Merging
+from consumers.monitor.drift.history import Closed, History
 from consumers.monitor.drift.rows import Row
 from consumers.monitor.drift.rules import Between, DriftRules, Trailing
 from consumers.monitor.drift.tracking import Tracking
-from consumers.monitor.profiles import merge
 from schemas.profiles import DAY_MS, HOUR_MS, Window
 
 _LONG_MS: Final = 3 * DAY_MS
@@ -29,13 +28,10 @@ _KEPT_MS: Final = 7 * DAY_MS
 
 
 class Compared(NamedTuple):
-    """Reference that the newest buckets of one kind and topic were compared with; times in ms."""
+    """Range of time (ms) that the newest buckets of one kind and topic were compared with."""
 
-    kind: str
-    topic: str
     since_ms: int
     until_ms: int
-    by_size: bool
 
 
 class Judge:
@@ -45,9 +41,8 @@ class Judge:
     alone. After a restart the caller drops what was returned for records before its committed offset.
     """
 
-    def __init__(self, rules: DriftRules, merging: Merging = merge) -> None:
+    def __init__(self, rules: DriftRules) -> None:
         self.rules = rules
-        self._merging = merging
         self._at: dict[str, int] = {}
         self._topics: dict[tuple[str, str], Watched] = {}
         self._detecting = Detecting(rules.detectors, rules.error_of)
@@ -75,17 +70,18 @@ class Judge:
         if not done.buckets and not done.merged:
             return None
         ended: list[Finding] = []
-        for place, row in done.buckets:
+        for place, row, merged in done.buckets:
             ended += watched.judge(place, row, self._tests())
-            if place == 0:
-                ended += self._detect(watched, row) if row.start > watched.detected else []
+            if place == 0 and row.start > watched.detected:  # detectors take the buckets in their order
+                watched.detected = row.start
+                ended += self._detecting.take(merged, row)
         return self._judgement(window.kind, done, ended)
 
     def references(self) -> list[Compared]:
         """Return what the newest buckets were compared with."""
         return [
-            Compared(kind, topic, watched.frame.since_ms, watched.frame.until_ms, watched.frame.by_size)
-            for (kind, topic), watched in self._topics.items()
+            Compared(watched.frame.since_ms, watched.frame.until_ms)
+            for watched in self._topics.values()
             if watched.frame is not None
         ]
 
@@ -94,33 +90,27 @@ class Judge:
         for window in windows:
             self._watched(window).history.take(window)
 
-    def windows(self, since_ms: int, until_ms: int, kind: str | None = None) -> list[Window]:
+    def knows(self, at_ms: int) -> bool:
+        """Return whether a window is kept that starts at a time (ms) or before."""
+        return any(watched.history.knows(at_ms) for watched in self._topics.values())
+
+    def windows(self, since_ms: int, until_ms: int) -> list[Window]:
         """Return merged windows that start in a range, in order, none overlapping: short ones where they are kept."""
-        found = [
-            window
-            for (kind_, _), watched in self._topics.items()
-            if kind in {None, kind_}
-            for window in watched.history.windows(since_ms, until_ms)
-        ]
+        found = [window for watched in self._topics.values() for window in watched.history.windows(since_ms, until_ms)]
         return sorted(found, key=lambda each: each.start)
 
     def _watched(self, window: Window) -> Watched:
         key = window.kind, window.topic
         if key not in self._topics:
-            self._topics[key] = Watched(self.rules, self._merging)
+            self._topics[key] = Watched(self.rules)
         return self._topics[key]
 
     def _tests(self) -> int:
         return sum(watched.tests for watched in self._topics.values())
 
-    def _detect(self, watched: Watched, row: Row) -> list[Finding]:
-        watched.detected = row.start
-        bucket = watched.history.scales[0].closed[row.start].whole()
-        return [] if bucket is None else self._detecting.take(bucket, row)
-
     def _judgement(self, kind: str, done: Closed, ended: list[Finding]) -> Judgement:
         # A late window changes hours and days that were judged before.
-        at = max([self._at.get(kind, 0), *(row.start + row.span for _, row in done.buckets)])
+        at = max([self._at.get(kind, 0), *(row.start + row.span for _, row, _ in done.buckets)])
         self._at[kind] = at
         return Judgement(at, self.findings, done.merged, done.tombstones, ended, self.note)
 
@@ -128,13 +118,13 @@ class Judge:
 class Watched:
     """Windows of one kind and topic with their reference and findings."""
 
-    def __init__(self, rules: DriftRules, merging: Merging) -> None:
+    def __init__(self, rules: DriftRules) -> None:
         self._rules = rules
         reference = rules.reference
         trailing = isinstance(reference, Trailing)
         kept = None if isinstance(reference, Trailing) else (reference.since_ms, reference.until_ms)
         length = reference.span_ms if isinstance(reference, Trailing) else _KEPT_MS
-        self.history = History(rules.window_ms, length + DAY_MS, kept, merging)
+        self.history = History(rules.window_ms, length + DAY_MS, kept, rules.merging)
         self._spans = [scale.span for scale in self.history.scales]
         self._tracking = [
             Tracking(place, span, self.history.names, length if trailing else None)

@@ -11,6 +11,7 @@ import numpy as np
 from consumers.monitor.drift.basis import Basis
 from consumers.monitor.drift.describing import period
 from consumers.monitor.drift.rows import Row
+from consumers.monitor.profiles.categories import most_frequent
 
 NEW_TYPE: Final = "types"
 NEW_CATEGORIES: Final = "new categories"
@@ -58,8 +59,8 @@ def novelties(row: Row, basis: Basis) -> Iterator[Novelty]:
         new = {name: count for name, count in categories.items() if name not in known and _enough(count, total)}
         if new:
             share = sum(new.values()) / total
-            first = sorted(new, key=lambda name: (-new[name], name))[:_SHOWN]
-            named = ", ".join(f"{name!r} {new[name] / total:.1%}" for name in first)
+            first = most_frequent(new, _SHOWN)
+            named = ", ".join(f"{name!r} {count / total:.1%}" for name, count in first.items())
             more = f" and {len(new) - _SHOWN} more" if len(new) > _SHOWN else ""
             yield Novelty(NEW_CATEGORIES, place, share, f"new categories {named}{more}, in the {period(row)}")
     yield from _constants(row, basis)

@@ -9,8 +9,9 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from consumers.monitor.profiles import distinct
-from schemas.profiles import LOOP, Numbers, Window
+from consumers.monitor.profiles import correlations, distinct, quantiles
+from consumers.monitor.profiles.categories import most_frequent
+from schemas.profiles import ANSWER, LABEL, LOOP, Window
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -22,20 +23,37 @@ MOST_CATEGORIES: Final = 50
 
 NUMBER: Final = "number"
 
+MOST_SUBJECTS: Final = 2_000
+"""Features and metrics of one topic that are judged: the first that were seen, in the order of their windows."""
+
+MOST_PAIRS: Final = 2_000
+"""Pairs of one topic that are judged, the first that were seen."""
+
+_ALWAYS: Final = (f"{ANSWER}:", f"{LABEL}:")
+
 
 class Names:
-    """Places of subjects and of pairs in the arrays of rows; places are never given anew."""
+    """Places of subjects and of pairs in the arrays of rows; places are never given anew.
+
+    So a stream whose features always have other names would need ever more memory: `MOST_SUBJECTS` features and
+    metrics, and `MOST_PAIRS` pairs, have a place. Further ones have none, and are not judged. Answers and labels always
+    have one.
+    """
 
     def __init__(self) -> None:
         self.subjects: dict[str, int] = {}
         self.pairs: dict[tuple[str, str], int] = {}
 
-    def place(self, subject: str) -> int:
-        """Return the place of a subject, which is a new one if it was not seen before."""
+    def place(self, subject: str) -> int | None:
+        """Return the place of a subject, a new one if it was not seen before; `None` if there are too many."""
+        if subject not in self.subjects and len(self.subjects) >= MOST_SUBJECTS and not subject.startswith(_ALWAYS):
+            return None
         return self.subjects.setdefault(subject, len(self.subjects))
 
-    def pair_place(self, pair: tuple[str, str]) -> int:
-        """Return the place of a pair."""
+    def pair_place(self, pair: tuple[str, str]) -> int | None:
+        """Return the place of a pair; `None` if there are too many."""
+        if pair not in self.pairs and len(self.pairs) >= MOST_PAIRS:
+            return None
         return self.pairs.setdefault(pair, len(self.pairs))
 
 
@@ -78,14 +96,17 @@ class Row:
 
 def row_of(window: Window, names: Names) -> Row:
     """Return the row of a window. Values of the loop are left out: rules watch them, and they change with the load."""
-    watched = {name: each for name, each in window.profiles.items() if not name.startswith(f"{LOOP}:")}
-    places = [names.place(name) for name in watched]
+    watched = [
+        (place, profile)
+        for name, profile in window.profiles.items()
+        if not name.startswith(f"{LOOP}:") and (place := names.place(name)) is not None
+    ]
     size = len(names.subjects)
     table = np.full((8, size), np.nan)
-    quantiles = np.full((size, len(RANKS)), np.nan)
+    at_ranks = np.full((size, len(RANKS)), np.nan)
     types: dict[int, dict[str, int]] = {}
     categories: dict[int, dict[str, int]] = {}
-    for place, profile in zip(places, watched.values(), strict=True):
+    for place, profile in watched:
         types[place] = _types(profile.types)
         table[:3, place] = sum(profile.types.values()), profile.missing, distinct(profile)
         if profile.numbers is not None and profile.numbers.count > 0:
@@ -97,10 +118,10 @@ def row_of(window: Window, names: Names) -> Row:
                 numbers.least,
                 numbers.most,
             )
-            quantiles[place] = _quantiles(numbers)
+            at_ranks[place] = quantiles(numbers, RANKS)
         if profile.categories:
-            categories[place] = _most_frequent(profile.categories)
-    correlations, pair_counts = _correlations(window, names)
+            categories[place] = most_frequent(profile.categories, MOST_CATEGORIES)
+    fisher, pair_counts = _correlations(window, names)
     counts, missing, different, numbers_, mean, deviation, least, most = table
     return Row(
         window.start,
@@ -114,9 +135,9 @@ def row_of(window: Window, names: Names) -> Row:
         deviation,
         least,
         most,
-        quantiles,
+        at_ranks,
         different,
-        correlations,
+        fisher,
         pair_counts,
         types,
         categories,
@@ -131,30 +152,19 @@ def _types(types: Mapping[str, int]) -> dict[str, int]:
     return {NUMBER: types.get("int", 0) + types.get("float", 0), **rest}
 
 
-def _quantiles(numbers: Numbers) -> Floats:
-    weights = np.asarray(numbers.weights, dtype=np.float64)
-    middle = np.cumsum(weights) - weights / 2
-    found: Floats = np.interp(RANKS, middle / max(weights.sum(), 1.0), numbers.points)
-    return found
-
-
-def _most_frequent(categories: Mapping[str, int]) -> dict[str, int]:
-    if len(categories) <= MOST_CATEGORIES:
-        return dict(categories)
-    return dict(sorted(categories.items(), key=lambda item: (-item[1], item[0]))[:MOST_CATEGORIES])
-
-
 def _correlations(window: Window, names: Names) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    pairs = window.pairs
-    places = [] if pairs is None else [names.pair_place(each) for each in zip(pairs.first, pairs.second, strict=True)]
+    """Return Fisher's z of each pair's correlation, NaN without one, and the number of events behind it."""
+    found = [
+        (place, value, count)
+        for pair, (value, count) in correlations(window.pairs).items()
+        if (place := names.pair_place(pair)) is not None
+    ]
     values = np.full(len(names.pairs), np.nan, dtype=np.float32)
     counts = np.zeros(len(names.pairs), dtype=np.float32)
-    if pairs is not None and places:
-        first, second = np.asarray(pairs.squares_first), np.asarray(pairs.squares_second)
-        with np.errstate(all="ignore"):
-            found = np.asarray(pairs.products) / (np.sqrt(first) * np.sqrt(second))
-            values[places] = np.arctanh(np.clip(found, -0.999999, 0.999999))
-        counts[places] = pairs.counts
+    if found:
+        places, known, numbers = (np.asarray(each) for each in zip(*found, strict=True))
+        values[places] = np.arctanh(np.clip(known, -0.999999, 0.999999))
+        counts[places] = numbers
     return values, counts
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias
 
+from consumers.monitor.profiles import merge
 from schemas.profiles import DAY_MS, Window
+
+Merging: TypeAlias = Callable[[Sequence[Window], int], Window]
+"""Returns one window of a length (ms) for several."""
 
 ERROR: Final = "error"
 """Subject of a detector that is fed with the error of served answers."""
@@ -34,11 +38,10 @@ class Trailing:
 
 @dataclass(frozen=True)
 class Between:
-    """Reference that is a fixed range of the broker's time (ms); `name` is what the user called it."""
+    """Reference that is a fixed range of the broker's time (ms)."""
 
     since_ms: int
     until_ms: int
-    name: str = ""
 
 
 Reference: TypeAlias = Trailing | Between
@@ -60,6 +63,8 @@ class DriftRules:
         Makers of River's detectors by subject: ``error``, or a profile such as ``feature:amount``.
     error_of
         Returns the error of the served answers of a window of examples; `None` if it has none.
+    merging
+        Makes hours, days, and windows of several partitions; with the features that single windows have.
     """
 
     window_ms: int
@@ -67,3 +72,4 @@ class DriftRules:
     reference: Reference = field(default_factory=Trailing)
     detectors: Mapping[str, Callable[[], Detector]] = field(default_factory=dict)
     error_of: Callable[[Window], float | None] | None = None
+    merging: Merging = merge

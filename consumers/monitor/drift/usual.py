@@ -62,7 +62,6 @@ class Usual:
     freedom: Floats
     counted: Floats
     heavy: NDArray[np.bool_]
-    buckets: int
     quantiles: dict[float, Floats] = field(default_factory=dict)
 
     def at(self, start: int) -> Floats:
@@ -131,7 +130,7 @@ def fit(measured: Measured, starts: Floats, basis: Basis, *, seasonal: bool) -> 
     centre[:, valid.sum(axis=0) < 2] = np.nan
     if len(starts) < LEAST_EXTREMES:
         centre[:, ranges] = np.nan
-    return Usual(centre, np.nan_to_num(between), freedom, counted, heavy, len(starts))
+    return Usual(centre, np.nan_to_num(between), freedom, counted, heavy)
 
 
 def _freedom(scaled: Floats, valid: NDArray[np.bool_], freedom: Floats) -> tuple[Floats, NDArray[np.bool_]]:

@@ -79,14 +79,13 @@ class Column:
         kept = hashed = numbers[finite]
         if ints and bool((np.abs(numbers) > LARGEST_EXACT).any()):
             inexact = np.array(list(map(is_rounded, values)))
-            ints -= int((inexact & ~finite).sum())
             hashed = numbers[finite & ~inexact]
-            large: Any = compress(values, finite & inexact)
+            large: Any = compress(values, inexact)
             self._distinct.add(np.array(list(map(integer_hash, large)), np.int64))
-        self.present += classes.count(int) + floats
+        self.present += ints + floats
         self._count("int", ints)
         self._count("float", len(kept) - ints)
-        self._count(NOT_FINITE, classes.count(int) + floats - len(kept))
+        self._count(NOT_FINITE, ints + floats - len(kept))
         self._distinct.add(number_hashes(hashed))
         self._keep(kept)
         return numbers if len(kept) else None
@@ -239,21 +238,11 @@ def kinds_of(values: Values) -> list[type]:
 
 
 def _numbers(values: Values, plain: bool) -> Floats:
-    """Return a double for each value: NaN for what is no number, infinity for a whole number beyond all doubles."""
+    """Return a double for each value, NaN for what is no number; whole numbers are longs, which doubles can hold."""
     if plain:
         return np.array(values, np.float64)  # None becomes NaN
-    try:
-        found = [value if value.__class__ is int or value.__class__ is float else math.nan for value in values]
-        return np.array(found, np.float64)
-    except OverflowError:
-        return np.array([_double(value) for value in values])
-
-
-def _double(value: FeatureValue) -> float:
-    try:
-        return float(value) if value.__class__ is int or value.__class__ is float else math.nan
-    except OverflowError:
-        return math.inf
+    found = [value if value.__class__ is int or value.__class__ is float else math.nan for value in values]
+    return np.array(found, np.float64)
 
 
 def _is_finite(value: FeatureValue) -> bool:

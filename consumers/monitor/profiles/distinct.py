@@ -88,11 +88,8 @@ def number_hashes(numbers: Floats) -> Hashes:
 
 
 def integer_hash(value: int) -> int:
-    """Return the hash of one whole number, which is that of its double where a double holds it."""
-    try:
-        number = float(value)
-    except OverflowError:
-        number = 0.0
+    """Return the hash of one whole number (a long), which is that of its double where a double holds it."""
+    number = float(value)
     if number == value:
         return int(number_hashes(np.array([number]))[0])
     return int(_mixed(np.array([value & _MASK], np.uint64) ^ _NO_DOUBLE)[0])

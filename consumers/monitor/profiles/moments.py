@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import math
 import sys
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats: TypeAlias = NDArray[np.float64]
+Sums = TypeVar("Sums", float, Floats)
 
 LARGEST: Final = sys.float_info.max
 
@@ -67,8 +68,8 @@ def merged_moments(one: Moments, other: Moments) -> Moments:
     return Moments(count, mean, low, _held(squares))
 
 
-def two_sum(one: float, other: float) -> tuple[float, float]:
-    """Return the rounded sum and exactly what rounding left out (Knuth)."""
+def two_sum(one: Sums, other: Sums) -> tuple[Sums, Sums]:
+    """Return the rounded sum and exactly what rounding left out (Knuth), of two numbers or of arrays."""
     total = one + other
     part = total - one
     return total, (one - (total - part)) + (other - part)

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 
-from consumers.monitor.profiles.moments import LARGEST, Floats
+from consumers.monitor.profiles.moments import LARGEST, Floats, two_sum
 from schemas.profiles import Pairs
 
 Pair: TypeAlias = tuple[str, str]
@@ -72,14 +72,8 @@ def merged_sums(one: Sums, other: Sums) -> Sums:
 
 
 def _moved(mean: Floats, low: Floats, by: Floats) -> tuple[Floats, Floats]:
-    mean, rest = _two_sum(mean, by)
-    return _two_sum(mean, rest + low)
-
-
-def _two_sum(one: Floats, other: Floats) -> tuple[Floats, Floats]:
-    total = one + other
-    part = total - one
-    return total, (one - (total - part)) + (other - part)
+    mean, rest = two_sum(mean, by)
+    return two_sum(mean, rest + low)
 
 
 def _held(sums: Floats) -> Floats:
@@ -111,7 +105,7 @@ def _sums_of(numbers: Floats) -> Sums:
     # What rounding alone leaves of the squares of a constant would make a correlation of noise.
     squares = np.where(squares - totals * means > squares * _ROUNDING, squares - totals * means, 0.0)
     products = products - totals * means.T
-    first, low = _two_sum(np.broadcast_to(near[:, None], means.shape), means)
+    first, low = two_sum(np.broadcast_to(near[:, None], means.shape), means)
     return Sums(both, first, low, first.T, low.T, squares, squares.T, products)
 
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from consumers.monitor.drift.findings import Finding
 from consumers.monitor.drift.judge import Judge
-from consumers.monitor.drift.rules import DriftRules
-from consumers.monitor.profiles import merge
+from consumers.monitor.drift.rules import DriftRules, Merging
 from millstream.reading.timestamps import utc
 from millstream.reading.topic_readers import each_record
 from runtime.kafka_client.cluster import Cluster, MissingTopic
@@ -115,8 +114,8 @@ def collect(
     before = [each for each in kept if since <= each.start < min(until, begin)]
     recent = [each for each in ended if (each.until_ms or 0) >= begin]
     return Collected(
-        profiles_of(before),
-        profiles_of(now),
+        profiles_of(before, rules.merging),
+        profiles_of(now, rules.merging),
         since,
         until,
         begin,
@@ -127,12 +126,12 @@ def collect(
     )
 
 
-def profiles_of(windows: Sequence[Window]) -> dict[str, Profile]:
+def profiles_of(windows: Sequence[Window], merging: Merging) -> dict[str, Profile]:
     """Return the profiles of all windows together, by kind and name; those of the loop are left out."""
     found: dict[str, Profile] = {}
     for topic in sorted({(each.kind, each.topic) for each in windows}):
         parts = [each for each in windows if (each.kind, each.topic) == topic]
-        found |= merge(parts, parts[0].span).profiles
+        found |= merging(parts, parts[0].span).profiles
     return {name: each for name, each in found.items() if not name.startswith(f"{LOOP}:")}
 
 

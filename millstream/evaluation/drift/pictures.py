@@ -82,7 +82,7 @@ def _shares(profile: Profile | None) -> dict[str, float]:
 def time_line(
     name: str, parts: Sequence[tuple[int, int, Profile]], reference: tuple[int, int], since_ms: int | None
 ) -> str:
-    """Return the picture of a value over time: 5, 50 and 95 % of numbers, or the share of the missing.
+    """Return the picture of a value over time: 5, 50, 95 % of numbers, or the share of the most frequent category.
 
     Parameters
     ----------

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from consumers.monitor.profiles import distinct, quantiles
+from consumers.monitor.profiles.categories import most_frequent
 from millstream.evaluation.drift.collect import Collected
 from millstream.evaluation.text import Block, Words
 from millstream.reading.timestamps import utc
@@ -43,7 +44,6 @@ class Summary(msgspec.Struct, frozen=True):
         values = sum(profile.types.values())
         events = values + profile.missing
         numbers = profile.numbers
-        frequent = sorted(profile.categories.items(), key=lambda item: (-item[1], item[0]))[:5]
         return cls(
             events,
             profile.missing / events if events else 0.0,
@@ -53,7 +53,7 @@ class Summary(msgspec.Struct, frozen=True):
             None if numbers is None else numbers.least,
             None if numbers is None else numbers.most,
             None if numbers is None else quantiles(numbers, [0.25, 0.5, 0.75]).tolist(),
-            {name: count / values for name, count in frequent},
+            {name: count / values for name, count in most_frequent(profile.categories, 5).items()},
         )
 
 

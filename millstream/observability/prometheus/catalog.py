@@ -102,6 +102,10 @@ METRICS: Final[dict[str, Metric]] = {
     "millstream_checkpoint_timestamp_seconds": Metric("gauge", "When the newest version was made."),
     "millstream_checkpoint_epoch": Metric("gauge", "Epoch of the newest version."),
     "millstream_checkpoint_examples": Metric("gauge", "Examples that the newest version has learned."),
+    "millstream_checkpoint_unchanged_examples": Metric(
+        "gauge",
+        "Examples that the model has learned since its answers to the same events changed, at the newest version.",
+    ),
     "millstream_checkpoint_duration_seconds": Metric("histogram", "What writing a version took."),
     "millstream_model_size_bytes": Metric("gauge", "The model, as it is stored."),
     "millstream_model_metric": Metric(
@@ -137,4 +141,13 @@ METRICS: Final[dict[str, Metric]] = {
         "gauge", "Time of the last record in the newest window that was written.", ("topic", "partition")
     ),
     "millstream_findings": Metric("gauge", "Findings of drift that have not ended."),
+    # notifier
+    "millstream_deliveries_total": Metric(
+        "counter", "Attempts to deliver, accepted or failed; reminders of an Alertmanager count.", ("target", "state")
+    ),
+    "millstream_alerts_delivered_total": Metric("counter", "Alerts that the target has accepted.", ("target",)),
+    "millstream_alerts_lost_total": Metric(
+        "counter", "Alerts that were given up: refused, or undelivered for three days.", ("target",)
+    ),
+    "millstream_target_failing": Metric("gauge", "1 while the last attempt to deliver has failed.", ("target",)),
 }

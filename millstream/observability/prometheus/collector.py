@@ -22,7 +22,9 @@ from consumers.judge.offset_metadata import JudgeMetadata
 from consumers.learner.offset_metadata import LearnerMetadata
 from consumers.loop.offset_metadata import OffsetMetadata
 from consumers.model.quality import quality
+from consumers.model.standing_answers import answers_since
 from consumers.monitor.offset_metadata import MonitorMetadata
+from consumers.notifier.offset_metadata import NotifierMetadata
 from consumers.predictor.offset_metadata import PredictorMetadata
 from consumers.referee.offset_metadata import RefereeMetadata
 from consumers.roles import (
@@ -32,6 +34,7 @@ from consumers.roles import (
     JUDGE,
     LEARNER,
     MONITOR,
+    NOTIFIER,
     PREDICTOR,
     REFEREE,
     SERVER,
@@ -134,6 +137,7 @@ class RoleCollector(Collector):
             JUDGE: self._of_a_judge,
             REFEREE: self._of_a_referee,
             MONITOR: self._of_a_monitor,
+            NOTIFIER: self._of_a_notifier,
         }
         if found := more.get(kind_of_role(self._of[1])):
             yield from found()
@@ -259,6 +263,15 @@ class RoleCollector(Collector):
         yield "millstream_window_timestamp_seconds", written
         yield "millstream_findings", _one(None if judged is None else judged.finding)
 
+    def _of_a_notifier(self) -> Iterator[tuple[str, list[Sample]]]:
+        told = {name: note for each in self._beside(NotifierMetadata).values() for name, note in each.targets.items()}
+        accepted: list[Sample] = [((name, "accepted"), float(note.accepted)) for name, note in told.items()]
+        failed: list[Sample] = [((name, "failed"), float(note.failed)) for name, note in told.items()]
+        yield "millstream_deliveries_total", accepted + failed
+        yield "millstream_alerts_delivered_total", [((name,), float(note.delivered)) for name, note in told.items()]
+        yield "millstream_alerts_lost_total", [((name,), float(note.lost)) for name, note in told.items()]
+        yield "millstream_target_failing", [((name,), float(note.failing_since > 0)) for name, note in told.items()]
+
     def _of_a_learner(self) -> Iterator[tuple[str, list[Sample]]]:
         yield "millstream_checkpoints_total", _one(self._meter.counts["checkpoints"])
         told = next(iter(self._beside(LearnerMetadata).values()), None)
@@ -273,6 +286,7 @@ class RoleCollector(Collector):
         yield "millstream_checkpoint_timestamp_seconds", _one(newest.created_at_ms / 1000)
         yield "millstream_checkpoint_epoch", _one(newest.version.epoch)
         yield "millstream_checkpoint_examples", _one(newest.version.examples)
+        yield "millstream_checkpoint_unchanged_examples", _one(newest.examples - answers_since(newest))
         yield "millstream_model_size_bytes", _one(newest.extra.get("model_bytes"))
         found = quality(newest.metrics)
         yield "millstream_served_worse_than_baseline", _one(None if found is None else found.worse)
