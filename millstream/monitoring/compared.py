@@ -46,15 +46,21 @@ def compared(
     def reference(made: ReferencePass) -> Iterator[Sequence[Window]]:
         """Yield the windows of the reference, and of the time before: those that are there, then those of the log."""
         held: dict[str, int] = {}
-        for window in stored_windows(cluster, names, str(loaded.path)):
+
+        def early(topic: str, start: int) -> bool:
+            if start < fixed.until_ms:
+                return True
+            held[topic] = min(held.get(topic, start), start)
+            return False
+
+        for window in stored_windows(cluster, names, str(loaded.path), early):
             held[window.topic] = min(held.get(window.topic, window.first_time), window.first_time)
-            if window.start < fixed.until_ms:
-                yield [window]
+            yield [window]
         parts = made.missing(held) if held else []
         told.extend(part.told for part in parts if part.told)
         yield from shown_pass(made, parts, show)
 
-    later = (each for each in stored_windows(cluster, names, str(loaded.path)) if each.start >= fixed.until_ms)
+    later = stored_windows(cluster, names, str(loaded.path), lambda topic, start: start >= fixed.until_ms)
     metrics = metric_readers(stream, names, settings.schema_registry())
     with closing(DecisionsLog(cluster, names)) as log:
         made = pass_of(stream, cluster, names, log, metrics, fixed, value_key(settings.keys, stream.name))

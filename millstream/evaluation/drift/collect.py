@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from consumers.monitor.drift.findings import Finding
@@ -13,7 +13,7 @@ from millstream.reading.timestamps import utc
 from millstream.reading.topic_readers import each_record
 from runtime.kafka_client.cluster import Cluster, MissingTopic
 from schemas.codec import CodecError
-from schemas.profiles import LOOP, Profile, Window, read_window
+from schemas.profiles import LOOP, Profile, Window, place_of, read_window
 from schemas.topics import PROFILES, Names
 
 
@@ -48,11 +48,25 @@ class Collected:
     windows: list[Window]
 
 
-def stored_windows(cluster: Cluster, names: Names, stream: str) -> Iterator[Window]:
-    """Yield the windows of the profiles topic in its order. Raises NoWindows if there is no such topic."""
+def stored_windows(
+    cluster: Cluster, names: Names, stream: str, wanted: Callable[[str, int], bool] = lambda topic, start: True
+) -> Iterator[Window]:
+    """Yield the windows of the profiles topic in its order.
+
+    Parameters
+    ----------
+    wanted
+        Returns whether to decode a window, given its topic and start (ms): that is most of the work.
+
+    Raises
+    ------
+    NoWindows
+        If there is no such topic.
+    """
     try:
         for record in each_record(cluster, names, PROFILES):
-            if record.value is not None:
+            place = place_of(record.key or b"")
+            if record.value is not None and (place is None or wanted(*place)):
                 try:
                     yield read_window(record.value)
                 except CodecError:
