@@ -167,6 +167,16 @@ class Window(msgspec.Struct, frozen=True, gc=False):
         return codec.WINDOW.encode(msgspec.to_builtins(self, builtin_types=(bytes,)))
 
 
+def place_of(key: bytes) -> tuple[str, int] | None:
+    """Return the topic and the start (ms) of the window with this key, `None` if it is no key of a window.
+
+    >>> place_of(b"300000/predictions/s.predictions/0/17/1700000100000")
+    ('s.predictions', 1700000100000)
+    """
+    parts = key.decode(errors="replace").split("/")
+    return (parts[2], int(parts[-1])) if len(parts) > 4 and parts[-1].isdigit() else None
+
+
 def read_window(data: bytes) -> Window:
     """Read a record of the profiles topic. Raises CodecError if it is not one."""
     fields: dict[str, Any] = codec.WINDOW.decode(data)

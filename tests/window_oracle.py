@@ -29,10 +29,10 @@ def all_of(cluster: Cluster, topic: str) -> dict[Partition, list[Record]]:
         return {at: [*topic_readers.between(consumer, at, begins[at], ends[at])] for at in partitions}
 
 
-def expected(cluster: Cluster, names: Names, stream: Stream) -> Places:
+def expected(cluster: Cluster, names: Names, stream: Stream, key: bytes = b"") -> Places:
     """Return the windows of each partition that have closed."""
     with closing(DecisionsLog(cluster, names)) as log:
-        rules = window_rules(stream, DecidedBy(log, stream.labels.wait_ms))
+        rules = window_rules(stream, DecidedBy(log, stream.labels.wait_ms), key)
         settings = MonitorSettings(names, rules, ages=VersionAges(log))
         return {
             at: windows

@@ -164,6 +164,10 @@ class PartitionWindows:
             self.open.add(records[begin:], self._reader)
         return closed
 
+    def finish(self) -> list[Window]:
+        """Close the open window, if there is one; return it. Only for a stretch of the log that has been read whole."""
+        return self._close(())
+
     def _room(self) -> tuple[int, int]:
         """Return how many more records the open window takes, and the time at which it ends; 0 if none is open."""
         if self.open is None:

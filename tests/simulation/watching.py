@@ -190,13 +190,19 @@ class World:
         return Monitor(settings, self.new_judging, say=self.said.append, **more)
 
     def loop(self, crash: Callable[[str], bool] = lambda place: False, **more: Any) -> SimulatedLoop:
-        return SimulatedLoop(self.log, GROUP, self.monitor(), crash, overlap=self.overlap, **more)
+        processor = more.pop("processor", None) or self.monitor()
+        return SimulatedLoop(self.log, GROUP, processor, crash, overlap=self.overlap, **more)
 
-    def work(self, crash: Callable[[str], bool] = lambda place: False, take: int = 3) -> None:
+    def work(
+        self,
+        crash: Callable[[str], bool] = lambda place: False,
+        take: int = 3,
+        monitor: Callable[[], Processor] | None = None,
+    ) -> None:
         """Run a monitor until all is read, starting again after every crash."""
         while True:
             try:
-                loop = self.loop(crash)
+                loop = self.loop(crash, processor=monitor() if monitor is not None else None)
                 while not loop.idle():
                     loop.step({PREDICTIONS: take, EXAMPLES: take, WINDOWS: take})
                 loop.step({})
