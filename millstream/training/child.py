@@ -9,16 +9,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Final
 
-NICENESS: Final = 19
-THREADS: Final = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-)
+from millstream.training.quiet import NICENESS, THREADS
 
 
 def main() -> int:
