@@ -36,6 +36,8 @@ ENVIRONMENT: Final[Mapping[str, str]] = types.MappingProxyType(
         "`CA`, `TIMEOUT`, `AUTO_REGISTER`; also a key in `[registry]` of the file. See [clients](../clients.md).",
         "MILLSTREAM_CACHE": "Folder for Kafka's jars and its start-up cache [default: `~/.cache/millstream`].",
         "MILLSTREAM_MAVEN_REPOSITORY": "Address of the Maven repository with Kafka's jars.",
+        "MILLSTREAM_PRIVATE_VALUES_KEY": "Secret of the hashes of private values, 64 hexadecimal digits; see "
+        "[monitoring](../monitoring.md#private-features).",
         "MILLSTREAM_FAILPOINTS": "For tests: points at which a process fails; see "
         "[reliability](../reliability.md#failpoints).",
         "MILLSTREAM_ROLE_EVENTS": "Set by `millstream run` for its children: the descriptor for their events.",

@@ -26,8 +26,8 @@ class Retention:
         Keep only the newest, the serving and the pinned versions, and the first of each epoch; and those of
         `for_rollback`.
     for_rollback
-        Number of days of which the newest version stays in any case. A rule with `Rollback()` sets it, so that there is
-        a version from before the first bad window.
+        Number of days of which the newest trained version of each epoch stays in any case. A rule with `Rollback()`
+        sets it, so that there is a version from before the first bad window.
     """
 
     last: int = 20
@@ -79,7 +79,7 @@ def to_delete(
     if not retention.latest_only:
         stays |= _newest_of_each(versions, _HOUR_MS, retention.hourly)
         stays |= _newest_of_each(versions, _DAY_MS, retention.daily)
-    stays |= _newest_of_each(versions, _DAY_MS, retention.for_rollback)
+    stays |= _for_rollback(versions, retention.for_rollback)
     return [version for version, _ in versions if version not in stays]
 
 
@@ -88,3 +88,11 @@ def _newest_of_each(versions: Sequence[tuple[VersionId, int]], span_ms: int, mos
     for version, made in versions:
         newest[made // span_ms] = version
     return {newest[span] for span in sorted(newest, reverse=True)[:most]}
+
+
+def _for_rollback(versions: Sequence[tuple[VersionId, int]], days: int) -> set[VersionId]:
+    """Return the newest trained version of each epoch and day: the newest of all may be of a replay, not served yet."""
+    trained = [(version, made) for version, made in versions if version.examples]
+    newest = {(made // _DAY_MS, version.epoch): version for version, made in trained}
+    kept = sorted({day for day, _ in newest}, reverse=True)[:days]
+    return {version for (day, _), version in newest.items() if day in kept}

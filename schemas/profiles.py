@@ -1,8 +1,8 @@
 """Records of the profiles topic: windows, each with the profile of every value that is watched.
 
 A profile is named by its kind and its name: ``feature:amount``, ``answer:prediction``, ``answer:score`` (probability of
-True, or of the predicted class), ``label:value``, ``loop:latency_ms``, ``loop:label_delay_ms``, ``loop:version``,
-``metric:orders``.
+True, or of the predicted class), ``label:value``, ``loop:latency_ms``, ``loop:label_delay_ms``, ``loop:model_age_ms``,
+``loop:version``, ``metric:orders``.
 """
 
 from __future__ import annotations
@@ -135,7 +135,8 @@ class Window(msgspec.Struct, frozen=True, gc=False):
     left_out
         Number of values of features beyond those that are watched.
     state
-        JSON that the partition's next window goes on with; empty if it needs none.
+        Of examples: JSON that the partition's next window goes on with. Of predictions: the versions that answered, by
+        partition of the events (`consumers.monitor.answered_versions`). Else, and of merged windows, empty.
     """
 
     kind: str
@@ -164,6 +165,16 @@ class Window(msgspec.Struct, frozen=True, gc=False):
     def encode(self) -> bytes:
         """Return header and body. Raises CodecError if a value does not fit the schema."""
         return codec.WINDOW.encode(msgspec.to_builtins(self, builtin_types=(bytes,)))
+
+
+def place_of(key: bytes) -> tuple[str, int] | None:
+    """Return the topic and the start (ms) of the window with this key, `None` if it is no key of a window.
+
+    >>> place_of(b"300000/predictions/s.predictions/0/17/1700000100000")
+    ('s.predictions', 1700000100000)
+    """
+    parts = key.decode(errors="replace").split("/")
+    return (parts[2], int(parts[-1])) if len(parts) > 4 and parts[-1].isdigit() else None
 
 
 def read_window(data: bytes) -> Window:

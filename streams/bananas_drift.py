@@ -1,7 +1,8 @@
 """The points of `bananas`, watched: an alarm about changed inputs pauses learning.
 
 `millstream demo --drift` sends its data with a feature that changes halfway, as a sensor that was put back wrongly.
-Its windows are a second long, because the demo is short; `Watch()` alone has windows of five minutes.
+Its windows are a second long, because the demo is short; `Watch()` alone has windows of five minutes. The rules are
+about the features alone, not `Rule("drift")`: in the first seconds the model still learns, and its answers change.
 """
 
 from river import feature_extraction, linear_model, optim, preprocessing
@@ -23,5 +24,5 @@ stream = Stream(
     features={"1": "number", "2": "number"},
     labels=Labels(wait="1h"),
     watch=Watch(window="1s", reference="30s", false_alarms="1 per 6h"),
-    alerts=[Rule("drift", do=[Pause()])],
+    alerts=[Rule("drift(1)", do=[Pause()]), Rule("drift(2)", do=[Pause()])],
 )

@@ -7,6 +7,7 @@ from contextlib import closing
 from consumers.loop.decisions_log import DecisionsLog
 from consumers.monitor.monitor import MonitorSettings
 from consumers.monitor.served import DecidedBy
+from consumers.monitor.version_ages import VersionAges
 from consumers.monitor.windows import PartitionWindows
 from millstream.reading import topic_readers
 from millstream.stream.monitor_rules import window_rules
@@ -28,10 +29,11 @@ def all_of(cluster: Cluster, topic: str) -> dict[Partition, list[Record]]:
         return {at: [*topic_readers.between(consumer, at, begins[at], ends[at])] for at in partitions}
 
 
-def expected(cluster: Cluster, names: Names, stream: Stream) -> Places:
+def expected(cluster: Cluster, names: Names, stream: Stream, key: bytes = b"") -> Places:
     """Return the windows of each partition that have closed."""
     with closing(DecisionsLog(cluster, names)) as log:
-        settings = MonitorSettings(names, window_rules(stream, DecidedBy(log, stream.labels.wait_ms)))
+        rules = window_rules(stream, DecidedBy(log, stream.labels.wait_ms), key)
+        settings = MonitorSettings(names, rules, ages=VersionAges(log))
         return {
             at: windows
             for topic, (kind, reader) in settings.kinds().items()

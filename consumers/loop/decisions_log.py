@@ -1,4 +1,4 @@
-"""The decisions topic and the models topic on Kafka, as `Announcements` and `DecidedBy` read them."""
+"""The decisions topic and the models topic on Kafka, for readers of what was so at a time."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ class DecisionsLog:
         self._decisions = Partition(names.topic("decisions"), 0)
         self._consumer: Consumer | None = None
         self._next = 0
+        self._next_announced = 0
         self._known: set[str] = set()
 
     def current(self) -> Iterator[Record]:
@@ -37,6 +38,15 @@ class DecisionsLog:
         consumer = self._open()
         begin = consumer.beginning_offsets([self._models], timeout_ms=_REQUEST_MS)[self._models]
         yield from self._between(self._models, begin, self._end(self._models))
+
+    def announced(self) -> Iterator[Record]:
+        """Yield the next records of the models topic, from its beginning, up to the newest at the time of the call."""
+        begin = self._next_announced
+        if not begin:
+            begin = self._open().beginning_offsets([self._models], timeout_ms=_REQUEST_MS)[self._models]
+        end = self._end(self._models)
+        self._next_announced = max(begin, end)
+        yield from self._between(self._models, begin, end)
 
     def seek(self, time: int) -> None:
         """Let `further` continue with the first record of the decisions topic at or after `time`."""
@@ -96,14 +106,20 @@ class DecisionsLog:
             return
         consumer = self._open()
         consumer.assign([partition])
+        consumer.resume([partition])
         consumer.seek(partition, begin)
         empty = 0
-        while consumer.position(partition) < end:
-            records = consumer.poll(timeout_ms=_POLL_MS).get(partition, ())
-            empty = 0 if records else empty + 1
-            if empty > _EMPTY_POLLS:
-                raise Doubt(f"{partition.topic} could not be read up to {end}: restarting")
-            for record in records:
-                if record.offset >= end:
-                    return
-                yield record
+        try:
+            while consumer.position(partition) < end:
+                records = consumer.poll(timeout_ms=_POLL_MS).get(partition, ())
+                empty = 0 if records else empty + 1
+                if empty > _EMPTY_POLLS:
+                    raise Doubt(f"{partition.topic} could not be read up to {end}: restarting")
+                for record in records:
+                    if record.offset >= end:
+                        return
+                    yield record
+        finally:
+            # librdkafka also fetches between polls, and a question for an offset waits half a second behind a fetch.
+            consumer.pause([partition])
+            consumer.poll(timeout_ms=0)

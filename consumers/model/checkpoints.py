@@ -13,6 +13,7 @@ from consumers.model.fingerprint import fingerprint
 from consumers.model.model_size import Growth, Size
 from consumers.model.model_state import READABLE, LearnerState, LearningRules
 from consumers.model.resume import Resumption
+from consumers.model.standing_answers import ANSWERS_SINCE, StandingAnswers
 from consumers.model.version_files import (
     CODE_FILE,
     EDITS_FILE,
@@ -99,6 +100,7 @@ class LearnerCheckpoints:
         self._retention = retention
         self._shard = shard
         self.growth = Growth(max_model_bytes)
+        self._standing = StandingAnswers()
         self._resumption = Resumption(store, definition, rules, self.growth, self.load)
         self.overtaken = self._resumption.overtaken
         self.next_epoch = self._resumption.next_epoch
@@ -157,6 +159,7 @@ class LearnerCheckpoints:
                 ) from error
             written = there
         learning.settled()
+        self._standing.note(written)
         return written
 
     def _probed(self, learning: LearnerState) -> dict[str, Any]:
@@ -196,6 +199,7 @@ class LearnerCheckpoints:
                 **more,
                 LANES: learning.lanes.places(),
                 **self._probed(learning),
+                ANSWERS_SINCE: self._standing.since(learning, stands.epoch),
             },
         )
 
@@ -250,6 +254,7 @@ class LearnerCheckpoints:
         if learning.fingerprint() != manifest.fingerprint and manifest.cpu == cpu_name():
             # Answers may differ in the last bit on another CPU, but not on the same one.
             raise RoleRefused(f"version {manifest.version} does not answer as it did when it was written. {_REPLAY}")
+        self._standing.note(manifest)
         return learning
 
     def copy(self, learning: LearnerState) -> LearnerState:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from consumers.monitor.windows import TOO_MANY_NAMES, UNREADABLE
 from schemas.codec import CodecError
-from schemas.events import Example, FeatureValue, LabelValue, Outcome, Prediction, read_example, read_prediction
+from schemas.event_times import read_event_time
+from schemas.events import Example, FeatureValue, LabelValue, Outcome, read_example, read_prediction
 from schemas.profiles import ANSWER, LABEL, LOOP, METRIC
 from schemas.sources.metrics import MOST_NAMES
 
 if TYPE_CHECKING:
+    from consumers.monitor.version_ages import VersionAges
     from consumers.monitor.windows import OpenWindow
     from runtime.kafka_client.records import Record
 
@@ -21,6 +23,7 @@ SCORE: Final = f"{ANSWER}:score"
 LABEL_VALUE: Final = f"{LABEL}:value"
 LATENCY: Final = f"{LOOP}:latency_ms"
 LABEL_DELAY: Final = f"{LOOP}:label_delay_ms"
+MODEL_AGE: Final = f"{LOOP}:model_age_ms"
 VERSION: Final = f"{LOOP}:version"
 _TRUE: Final = "true"
 
@@ -46,7 +49,16 @@ def decoded(
 
 
 class PredictionReader:
-    """Adds whole predictions: their features, their answers, and how the loop answered."""
+    """Adds whole predictions: their features, their answers, and how the loop answered.
+
+    Parameters
+    ----------
+    ages
+        Ages of the versions at their answers; without it, windows do not have them.
+    """
+
+    def __init__(self, ages: VersionAges | None = None) -> None:
+        self._ages = ages
 
     def add(self, records: Sequence[Record], into: OpenWindow) -> None:
         read, predictions = decoded(records, read_prediction, into)
@@ -59,7 +71,11 @@ class PredictionReader:
         into.profiles.add(PREDICTION, [_single(each.prediction) for each in outcomes])
         into.profiles.add(SCORE, [_score(each) for each in outcomes])
         into.profiles.add(VERSION, [None if each.epoch < 0 else f"{each.model}:{each.epoch}" for each in outcomes])
-        into.profiles.add(LATENCY, [_latency(*each) for each in zip(read, predictions, strict=True)])
+        into.profiles.add(LATENCY, _latencies(read))
+        times = [record.timestamp for record in read]
+        into.versions.add(outcomes, times)
+        if self._ages is not None and outcomes:
+            into.profiles.add(MODEL_AGE, self._ages.of(outcomes, times))
 
 
 def _single(value: LabelValue | None) -> FeatureValue:
@@ -75,9 +91,13 @@ def _score(outcome: Outcome) -> float | None:
     return shares[_TRUE] if _TRUE in shares else max(shares.values())
 
 
-def _latency(record: Record, prediction: Prediction) -> int | None:
-    """Return the time (ms) from the event to its answer on the log, if the event has a time."""
-    return record.timestamp - prediction.event.event_time if prediction.event.event_time > 0 else None
+def _latencies(records: Iterable[Record]) -> list[int]:
+    """Return the times (ms) from events to their answers, both by the broker, where predictors have marked them."""
+    found: list[int] = []
+    for record in records:
+        if record.headers and (event := read_event_time(record.headers)) is not None:
+            found += [max(0, record.timestamp - event.time)] * event.events
+    return found
 
 
 class ExampleReader:

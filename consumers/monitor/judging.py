@@ -32,6 +32,7 @@ class StreamJudging:
         self._rules.restore(remembered)
 
     def recover(self, window: Window) -> None:
+        self._rules.take(window)
         self._judge.take(window)
 
     def recovered(self) -> None:
@@ -39,6 +40,7 @@ class StreamJudging:
         self._tell(self._judge.note)
 
     def take(self, window: Window) -> list[Output]:
+        self._rules.take(window)
         judgement = self._judge.take(window)
         if judgement is None:
             return []

@@ -10,9 +10,9 @@ before change only what the judging knows, the others are judged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, TypeAlias
 
 from consumers.loop.last_offsets_file import TopicMemory
 from consumers.loop.log_faults import short_ids
@@ -21,6 +21,7 @@ from consumers.loop.start_offsets import Starts
 from consumers.monitor.columns import ExampleReader, PredictionReader
 from consumers.monitor.judging_protocol import Judging, NewJudging
 from consumers.monitor.offset_metadata import LONGEST_FINDING, MOST_FINDINGS, MonitorMetadata
+from consumers.monitor.version_ages import VersionAges
 from consumers.monitor.windows import (
     EXAMPLES,
     METRICS,
@@ -39,6 +40,20 @@ from schemas.topics import PROFILES, Names
 
 _SAID_IN_FULL: Final = 20
 
+Past: TypeAlias = Generator[Sequence[Window], None, None]
+NewPast: TypeAlias = Callable[[Mapping[str, int], Collection[str]], Past]
+"""Makes windows that the profiles topic lacks, a part of the log at a time; each list is written whole or not at all.
+
+It is given, by topic, the earliest of the broker's times (ms) in any window, and the topics without windows that a new
+monitor reads from the reference's beginning on.
+"""
+
+
+def no_past(first_times: Mapping[str, int], begun: Collection[str]) -> Past:
+    """Return no windows: nothing is missing."""
+    del first_times, begun
+    yield from ()
+
 
 @dataclass(frozen=True)
 class MonitorSettings:
@@ -50,17 +65,20 @@ class MonitorSettings:
         By downstream topic: what reads its records.
     new_epoch
         Continue although a topic is no longer the one that the monitor left.
+    ages
+        Ages of the versions at their answers, `None` to leave them out.
     """
 
     names: Names
     rules: WindowRules
     metrics: Mapping[str, Reader] = field(default_factory=dict)
     new_epoch: bool = False
+    ages: VersionAges | None = None
 
     def kinds(self) -> dict[str, tuple[str, Reader]]:
         """Return the kind and the reader of the windows of each topic."""
         own: dict[str, tuple[str, Reader]] = {
-            self.names.whole: (PREDICTIONS, PredictionReader()),
+            self.names.whole: (PREDICTIONS, PredictionReader(self.ages)),
             self.names.topic("examples"): (EXAMPLES, ExampleReader()),
         }
         return own | {topic: (METRICS, reader) for topic, reader in self.metrics.items()}
@@ -79,6 +97,8 @@ class Monitor:
         Prints one line for the operator.
     memory
         Remembers which topics were read last, and up to which offsets.
+    past
+        Makes the windows of a reference that is older than those on the profiles topic; see `NewPast`.
     """
 
     def __init__(
@@ -88,11 +108,13 @@ class Monitor:
         first: Callable[[Sequence[Partition]], Positions] = lambda partitions: {},
         say: Callable[[str], None] = print,
         memory: TopicMemory | None = None,
+        past: NewPast = no_past,
     ) -> None:
         self._settings = settings
         self._new_judging = new_judging
         self._first = first
         self._say = say
+        self._new_past = past
         self._memory = memory or TopicMemory()
         self._kinds = settings.kinds()
         self._profiles = Partition(settings.names.topic(PROFILES), 0)
@@ -101,12 +123,14 @@ class Monitor:
         self._notes: dict[Partition, MonitorMetadata] = {}
         self._windows: dict[Partition, PartitionWindows] = {}
         self._judging: Judging | None = None  # None without the profiles topic
+        self._past: Past | None = None
         self._unreadable_windows = 0
         # Of a takeover, until it is complete.
         self._judged_before = 0
         self._unjudged: list[Record] = []
         self._unread: dict[Partition, list[Record]] = {}
         self._last: dict[Partition, Window] = {}
+        self._first_times: dict[str, int] = {}
         self._fresh: set[Partition] = set()  # in which the group has no place yet
         self._skip: dict[Partition, int] = {}
         self._closed_again: list[Window] = []
@@ -124,7 +148,8 @@ class Monitor:
     def assigned(self, assignment: Assignment) -> Mapping[Partition, Start]:
         self._topic_ids = {topic: short_ids(topic_id) for topic, topic_id in assignment.topic_ids.items()}
         self._judging = None
-        self._windows, self._unread, self._last = {}, {}, {}
+        self._end_past()
+        self._windows, self._unread, self._last, self._first_times = {}, {}, {}, {}
         self._unjudged, self._closed_again = [], []
         self._skip = {}
         starts, self._notes = self._starts.take(assignment)
@@ -189,10 +214,14 @@ class Monitor:
                 window = self._read(record)
             elif (window := self._read(record)) is not None and self._judging is not None:
                 self._judging.recover(window)
-            if window is not None and window.partition >= 0 and window.topic in self._kinds:
-                partition = Partition(window.topic, window.partition)
-                if self._needs_state(partition):
-                    self._last[partition] = window
+            if window is None or window.topic not in self._kinds:
+                continue
+            first = self._first_times.get(window.topic, window.first_time)
+            self._first_times[window.topic] = min(first, window.first_time)
+            partition = Partition(window.topic, window.partition)
+            # No window goes on from one without a state: it came from a pass over the past.
+            if window.partition >= 0 and window.state and self._needs_state(partition):
+                self._last[partition] = window
 
     def recovered(self) -> None:
         for partition in self._windows:
@@ -208,6 +237,8 @@ class Monitor:
         self._last = {}
         if self._judging is not None:
             self._judging.recovered()
+            begun = {each.topic for each in self._fresh} - self._first_times.keys()
+            self._past = self._new_past(self._first_times, begun)
 
     def _state_of(self, partition: Partition) -> bytes:
         """Return the state that the partition's open window goes on with, and note where it can begin."""
@@ -240,8 +271,21 @@ class Monitor:
         return records if records[0].offset >= seen else [each for each in records if each.offset >= seen]
 
     def tick(self, now_ms: int) -> list[Output]:
-        outputs = self._left_over()
+        outputs = self._left_over() + self._of_past()
         return outputs + self._judging.tick(now_ms) if self._judging is not None else outputs
+
+    def _of_past(self) -> list[Output]:
+        """Return the next windows of the past. They are judged when they are read again, like all others."""
+        windows = None if self._past is None else next(self._past, None)
+        if windows is None:
+            self._past = None
+            return []
+        return [self._output(window) for window in windows]
+
+    def _end_past(self) -> None:
+        if self._past is not None:
+            self._past.close()
+        self._past = None
 
     def _left_over(self) -> list[Output]:
         """Return what a takeover has found to do: windows that were not judged, and ones that are closed by now."""
@@ -257,7 +301,10 @@ class Monitor:
             note.windows += 1
             note.events += window.events
             note.unreadable += window.errors.get(UNREADABLE, 0)
-        return [Output(*self._profiles, window.key, window.encode()) for window in closed]
+        return [self._output(window) for window in closed]
+
+    def _output(self, window: Window) -> Output:
+        return Output(*self._profiles, window.key, window.encode())
 
     def _judge(self, record: Record) -> list[Output]:
         window = self._read(record)
@@ -309,4 +356,5 @@ class Monitor:
 
     def close(self) -> None:
         """Save the topics and the offsets read so far."""
+        self._end_past()
         self._memory.write()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
+from consumers.monitor.answered_versions import AnsweredVersions
 from runtime.kafka_client.records import Partition, Record
 from schemas.events import Example, Features, FeatureValue
 from schemas.profiles import Pairs, Profile, ServedGroup, Window
@@ -76,6 +77,8 @@ class OpenWindow:
         Number of records, and of those that could be decoded.
     metrics
         Names of the downstream metrics in it.
+    versions
+        Versions that answered in it.
     """
 
     def __init__(self, kind: str, first: Record, rules: WindowRules, state: bytes) -> None:
@@ -91,6 +94,7 @@ class OpenWindow:
         self.metrics: set[str] = set()
         self.profiles = rules.profiles()
         self.served = rules.served(state) if kind == EXAMPLES else None
+        self.versions = AnsweredVersions()
 
     def add(self, records: Sequence[Record], reader: Reader) -> None:
         """Add records that belong to it, in the order of their offsets."""
@@ -102,7 +106,7 @@ class OpenWindow:
     def close(self) -> Window:
         """Return the record of this window."""
         profiles, pairs, left_out = self.profiles.finish(self.events)
-        served, state = self.served.finish() if self.served is not None else ([], b"")
+        served, state = self.served.finish() if self.served is not None else ([], self.versions.encode())
         return Window(
             self.kind,
             *self.partition,
@@ -159,6 +163,10 @@ class PartitionWindows:
         if self.open is not None and begin < len(records):
             self.open.add(records[begin:], self._reader)
         return closed
+
+    def finish(self) -> list[Window]:
+        """Close the open window, if there is one; return it. Only for a stretch of the log that has been read whole."""
+        return self._close(())
 
     def _room(self) -> tuple[int, int]:
         """Return how many more records the open window takes, and the time at which it ends; 0 if none is open."""

@@ -27,7 +27,8 @@ class Undelivered(Exception):  # noqa: N818
     Attributes
     ----------
     refused
-        True if the receiver finds the content invalid, so that the same content would be refused again.
+        True if the receiver finds the content invalid, or says that it is gone for good: the same content would be
+        refused again.
     """
 
     def __init__(self, why: str, *, refused: bool = False) -> None:
@@ -35,7 +36,8 @@ class Undelivered(Exception):  # noqa: N818
         self.refused = refused
 
 
-_CONTENT_REFUSED: Final = (400, 413, 422)
+_FINAL: Final = (400, 410, 413, 422)
+"""Statuses that will not change; of 410, Standard Webhooks says that nothing more is to be sent."""
 
 
 def post(url: str, headers: Mapping[str, str], body: bytes, timeout_s: float = TIMEOUT_S) -> None:
@@ -62,7 +64,7 @@ def post(url: str, headers: Mapping[str, str], body: bytes, timeout_s: float = T
         return
     if status in _REDIRECTS:
         raise Undelivered(f"it answers with a redirect (HTTP {status}), which is not followed")
-    raise Undelivered(f"it answers with HTTP {status}", refused=status in _CONTENT_REFUSED)
+    raise Undelivered(f"it answers with HTTP {status}", refused=status in _FINAL)
 
 
 def _status(url: urllib.parse.SplitResult, headers: Mapping[str, str], body: bytes, deadline: float) -> int:

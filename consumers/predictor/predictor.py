@@ -26,6 +26,7 @@ from runtime.exits import RoleFailure
 from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions, Record
 from schemas.codec import HEADER_BYTES, CodecError
 from schemas.contract import Contract
+from schemas.event_times import EventTime, marked
 from schemas.events import Event, Features
 from schemas.model_names import version_text
 from schemas.preparing import Prepare
@@ -53,6 +54,8 @@ class PredictorSettings:
         Format of the public predictions.
     prepare
         The stream's function that computes the features from those that were sent.
+    tell_times
+        Tell in headers when events came on their topic (`schemas.event_times`); not for answers to events of the past.
     """
 
     names: Names
@@ -63,6 +66,7 @@ class PredictorSettings:
     start: Literal["beginning", "end"] = "beginning"
     form: Form = WHOLE
     prepare: Prepare | None = None
+    tell_times: bool = True
 
 
 @dataclass(frozen=True)
@@ -185,12 +189,27 @@ class Predictor:
             writer = OutcomeWriter((serving.name, serving.epoch, serving.examples), now, partition)
             read = self._read(records)
             serving.model.ahead([each.used for each in read if each.used is not None])
+            begin = len(outputs)
             for record, each in zip(records, read, strict=True):
                 if isinstance(each, Known):
                     outputs += self._answer_known(record, each, serving, writer)
                 else:
                     outputs += self._answer(record, each, serving, writer)
+            if self._settings.tell_times:
+                self._tell_times(records, outputs, begin)
         return outputs
+
+    def _tell_times(self, records: Sequence[Record], outputs: list[Output], begin: int) -> None:
+        """Add headers with the events' times to some of the whole predictions among the outputs from `begin`."""
+        count = len(records)
+        places: Sequence[int] = range(begin, len(outputs))
+        if len(places) != count:
+            whole = self._settings.names.whole
+            places = [place for place in places if outputs[place].topic == whole]
+        for at, events in marked(count):
+            time, output = records[at].timestamp, outputs[places[at]]
+            if time > 0:  # a record may have none
+                outputs[places[at]] = output._replace(headers=[*output.headers, EventTime(time, events).header()])
 
     def tick(self, now_ms: int) -> list[Output]:
         self._look()

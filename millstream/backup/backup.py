@@ -1,4 +1,4 @@
-"""Backup of a stream (versions, decisions, examples log, profiles) to a folder or object store.
+"""Backup of a stream (versions, decisions, alerts, windows, examples) to a folder or object store.
 
 A backup has the layout of a model store, so its versions are read and checked like any others. Beside them are pieces
 of the topics, each named by its hash. A file that names the pieces is written last and create-only; without it the
@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
+from millstream.backup.alert_memory import AlertMemory, remembered
 from millstream.backup.offset_preserving_writer import LogRecord
 from millstream.reading import topic_readers
 from model_store import (
@@ -72,7 +73,10 @@ class LoggedTopic(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Backup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Contents of a backup. `profiles` is `None` if the stream had no such topic."""
+    """Contents of a backup. `profiles` and `alerts` are `None` if the stream had no such topic.
+
+    `prefix` is that of its topics, and `memory` is what its roles knew of `alerts` beside that topic.
+    """
 
     format: int
     stream: str
@@ -81,11 +85,19 @@ class Backup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     examples: LoggedTopic
     decisions: LoggedTopic
     profiles: LoggedTopic | None = None
+    alerts: LoggedTopic | None = None
+    memory: AlertMemory = AlertMemory()
+    prefix: str = ""
 
     @property
     def windows(self) -> int:
         """Return the number of records of the profiles topic."""
         return 0 if self.profiles is None else self.profiles.records
+
+    @property
+    def alert_records(self) -> int:
+        """Return the number of records of the alerts topic."""
+        return 0 if self.alerts is None else self.alerts.records
 
 
 _read_backup: Final = msgspec.json.Decoder(Backup).decode
@@ -100,9 +112,9 @@ class Made:
 
 
 def make(cluster: Cluster, names: Names, store: ModelStore, target: Backend, say: Say, show: Show) -> Made:
-    """Copy a stream's versions, decisions, examples log and profiles; continue an interrupted backup.
+    """Copy a stream's versions, decisions, alerts, profiles and examples log; continue an interrupted backup.
 
-    Versions come first, so that the log, read after them, holds all that they learned.
+    Versions and profiles come before the log, so that it holds all that they have learned, and all that is in windows.
 
     Raises
     ------
@@ -115,11 +127,13 @@ def make(cluster: Cluster, names: Names, store: ModelStore, target: Backend, say
     copy = ModelStore(target, store.trust)
     models = store.models(stream)
     refused = [each for model in models for each in _copy_versions(store, copy, model, say)]
-    kinds = ("decisions", "examples", *((PROFILES,) if cluster.topic_info(names.topic(PROFILES)) else ()))
+    memory, now = remembered(cluster, names), time.time_ns() // 1_000_000
+    there = cluster.topic_info(names.topic("alerts"), names.topic(PROFILES))
+    watched = [kind for kind in ("alerts", PROFILES) if names.topic(kind) in there]
+    kinds = ("decisions", *watched, "examples")
     topics = {kind: _copy_topic(cluster, names.topic(kind), target, stream, show) for kind in kinds}
-    backup = Backup(
-        FORMAT, stream, time.time_ns() // 1_000_000, sum(len(copy.versions(model)) for model in models), **topics
-    )
+    versions = sum(len(copy.versions(model)) for model in models)
+    backup = Backup(FORMAT, stream, now, versions, **topics, memory=memory, prefix=names.prefix)
     if not backup.versions and not backup.examples.records:
         raise BackupError(f"{stream} has neither versions nor examples: there is nothing to back up")
     target.put_new(_place(stream), msgspec.json.encode(backup, order="sorted"))

@@ -9,7 +9,7 @@ offset. Kafka assigns offsets without gaps, so each record's offset is known bef
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeVar
@@ -17,10 +17,11 @@ from typing import Final, NamedTuple, TypeVar
 from runtime.deadline import Overdue
 from runtime.exits import RoleFailure
 from runtime.kafka_client import size_limits
+from runtime.kafka_client.client import GroupMetadata
 from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.errors import KafkaError, described
 from runtime.kafka_client.failures import cause_of
-from runtime.kafka_client.records import Output
+from runtime.kafka_client.records import CommittedOffset, Output, Partition
 from runtime.kafka_client.transaction import TransactionLimits, Transactions
 
 T = TypeVar("T")
@@ -199,6 +200,15 @@ def _transacted(work: Callable[[], T]) -> T:
     if isinstance(cause, Overdue):
         raise LayoutError(f"no answer from Kafka within {cause.seconds:g} s") from cause
     raise cause
+
+
+def commit_places(
+    cluster: Cluster, transactional_id: str, group: str, places: Mapping[Partition, CommittedOffset]
+) -> None:
+    """Commit offsets for a group that has no members. Raises LayoutError, or the client's error."""
+    with closing(Transactions(cluster, transactional_id, _LIMITS)) as transactions:
+        _transacted(transactions.open)
+        _transacted(lambda: transactions.commit((), places, GroupMetadata(group)))
 
 
 def end_open_transaction(cluster: Cluster, transactional_id: str) -> None:

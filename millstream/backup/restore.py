@@ -1,9 +1,9 @@
 """Restore of a backup into an empty store and cluster: `millstream restore`.
 
 The order is: versions; the examples log, every record at its original offset, read back and compared; a signed record
-that the new topic is a copy of the old one; decisions; profiles. A learner refuses the topic until that record exists,
-so after an interrupted restore nothing is learned from half a log. The same command then writes the log again from the
-beginning.
+that the new topic is a copy of the old one; decisions; profiles and alerts. A learner refuses the topic until that
+record exists, so after an interrupted restore nothing is learned from half a log. The same command then writes the log
+again from the beginning.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from millstream.backup import backup
+from millstream.backup import backup, topic_again
 from millstream.backup.backup import Backup, BackupError, Show
 from millstream.backup.offset_preserving_writer import LayoutError, LogRecord, end_open_transaction, runs, write_log
+from millstream.backup.watching_again import watch_again
 from millstream.reading import topic_readers
 from model_store import AlreadyExists, Backend, LogCopy, ModelStore, VersionId
 from model_store.version_archive import trusted
@@ -26,9 +27,8 @@ from runtime.kafka_client.errors import KafkaError
 from runtime.kafka_client.records import Partition
 from schemas.codec import CodecError
 from schemas.model_updates import Published, read_model_update
-from schemas.topics import PROFILES, Names
+from schemas.topics import Names
 
-_ACKNOWLEDGED_S: Final = 30.0
 _GONE_S: Final = 20.0
 
 
@@ -105,7 +105,7 @@ def restore(source: Backend, found: Backup, store: ModelStore, place: RestoreTar
     for model in versions.models(stream):
         versions.copy_marks(store, model)
     _decide_again(source, found, place)
-    _watch_again(source, found, place)
+    watch_again(source, found, place.cluster, place.names, _writer(place))
     place.marker.unlink(missing_ok=True)
     return copy
 
@@ -219,35 +219,11 @@ def _decide_again(source: Backend, found: Backup, place: RestoreTarget) -> None:
     """Write missing decisions, and those in force to the models topic for predictors and learners."""
     topic = place.names.topic("decisions")
     wanted = list(backup.records(source, found.stream, found.decisions))
-    with closing(place.cluster.consumer()) as consumer:
-        partition = Partition(topic, 0)
-        there = list(
-            topic_readers.between(
-                consumer, partition, topic_readers.begin(consumer, topic), topic_readers.end(consumer, topic)
-            )
-        )
-    if [record.value for record in there[: len(wanted)]] != [record.value for record in wanted[: len(there)]]:
-        raise BackupError(f"{topic} holds decisions that are not of the backup: delete that topic, then restore again")
+    there = topic_again.written(place.cluster, topic, wanted)
     # A decision made since the restore takes precedence.
-    holds = {record.key: record for record in wanted if _is_decision(record)} if len(there) <= len(wanted) else {}
-    with closing(place.cluster.producer(acks="all", request_timeout_ms=5_000, delivery_timeout_ms=20_000)) as producer:
-        for name, records in ((topic, wanted[len(there) :]), (place.names.topic("models"), list(holds.values()))):
-            for record in records:
-                producer.send(name, record.value, record.key, record.headers, 0).get(_ACKNOWLEDGED_S)
-
-
-def _watch_again(source: Backend, found: Backup, place: RestoreTarget) -> None:
-    """Write the windows that a monitor wrote, so that it has its reference at once; those that are there stay."""
-    if found.profiles is None:
-        return
-    topic = place.names.topic(PROFILES)
-    with closing(place.cluster.consumer()) as consumer:
-        begin, end = topic_readers.begin(consumer, topic), topic_readers.end(consumer, topic)
-        there = {record.key for record in topic_readers.between(consumer, Partition(topic, 0), begin, end)}
-    with closing(place.cluster.producer(acks="all", request_timeout_ms=5_000, delivery_timeout_ms=20_000)) as producer:
-        for record in backup.records(source, found.stream, found.profiles):
-            if record.key not in there:
-                producer.send(topic, record.value, record.key, record.headers, 0).get(_ACKNOWLEDGED_S)
+    holds = {record.key: record for record in wanted if _is_decision(record)} if there <= len(wanted) else {}
+    topic_again.write(place.cluster, topic, wanted[there:])
+    topic_again.write(place.cluster, place.names.topic("models"), list(holds.values()))
 
 
 def _is_decision(record: LogRecord) -> bool:

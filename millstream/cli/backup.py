@@ -38,7 +38,7 @@ def backup(
     where: Where = HERE,
     json: Json = False,
 ) -> None:
-    """Copy the versions, the decisions, the examples log and the profiles of a stream. Its roles may keep running.
+    """Copy a stream's versions, decisions, examples, windows and alerts. Its roles may keep running.
 
     A backup contains neither the keys (keep a copy of MILLSTREAM_HOME/keys elsewhere) nor events and labels that are
     not joined yet. After an interruption, the same command continues.
@@ -68,12 +68,14 @@ def backup(
                 "examples": found.examples.records,
                 "decisions": found.decisions.records,
                 "windows": found.windows,
+                "alerts": found.alert_records,
             }
         )
         return
     print(
         f"{to} holds {found.versions} versions, {found.examples.records:,} examples, "
-        f"{found.decisions.records} decisions and {found.windows:,} windows of {names.stream}"
+        f"{found.decisions.records} decisions, {found.windows:,} windows and {found.alert_records:,} records of alerts "
+        f"of {names.stream}"
     )
     print(f"not in it, and needed to restore: the keys in {settings.keys}, and the stream file")
 
@@ -117,6 +119,7 @@ def restore(
         "examples": backed_up.examples.records,
         "decisions": backed_up.decisions.records,
         "windows": backed_up.windows,
+        "alerts": backed_up.alert_records,
         "topic_id": copy.copy,
     }
     if json:
@@ -124,7 +127,8 @@ def restore(
         return
     print(
         f"{names.stream} has its {backed_up.versions} versions, {backed_up.examples.records:,} examples, "
-        f"{backed_up.decisions.records} decisions and {backed_up.windows:,} windows again"
+        f"{backed_up.decisions.records} decisions, {backed_up.windows:,} windows and "
+        f"{backed_up.alert_records:,} records of alerts again"
     )
     print(f"`millstream run {stream}` continues from the newest version, in a new epoch")
 

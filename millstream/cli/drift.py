@@ -9,6 +9,7 @@ import cyclopts
 from cyclopts import Parameter
 
 from millstream.cli.models import store_of
+from millstream.cli.progress import Bar
 from millstream.cli.shared_options import (
     HERE,
     CodePolicy,
@@ -53,17 +54,16 @@ def drift(
 ) -> int:
     """Compare a stream's newest windows with its reference: what has drifted, by how much, and since when.
 
-    It judges the windows that the monitor wrote, by the same rules; nothing is written. The exit code is 0 with and
-    without findings; with --fail it is 1 if there are any.
+    It judges the windows that the monitor wrote, by the same rules; nothing is written. What a fixed reference has no
+    windows of is read from the log. The exit code is 0 with and without findings; with --fail it is 1 if there are any.
 
     Example: millstream drift fraud --feature amount --html drift.html
     """
-    from millstream.evaluation.drift.collect import collect, stored_windows, subject_named
+    from millstream.evaluation.drift.collect import subject_named
     from millstream.evaluation.drift.page import write_page
     from millstream.evaluation.drift.report import DriftReport
     from millstream.evaluation.output_file import NotWritten, require_place
-    from millstream.monitoring.reference import fixed_reference
-    from millstream.stream.monitor_rules import drift_rules
+    from millstream.monitoring.compared import compared
 
     begin = moment_of(since, "--since") if since.strip() else None
     if html is not None:
@@ -73,10 +73,8 @@ def drift(
             raise UsageError(str(error)) from error
     settings = where.settings()
     loaded = load_named(stream, settings, code)
-    cluster, names = settings.cluster(), settings.names(loaded.stream)
-    fixed = fixed_reference(loaded.stream.watch, loaded.model_id, store_of(settings), cluster, names)
-    windows = stored_windows(cluster, names, stream)
-    collected = collect(windows, drift_rules(loaded.stream, fixed), loaded.stream.name, begin)
+    with Bar("records of the reference") as bar:
+        collected = compared(loaded, settings, store_of(settings), begin, bar.show)
     only = subject_named(feature, {*collected.now, *collected.reference}) if feature else None
     report = DriftReport(loaded.stream.name, collected, only)
     if html is not None:

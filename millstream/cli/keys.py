@@ -29,16 +29,30 @@ def register(parent: cyclopts.App) -> None:
 
 @app.command
 def init(*, where: Where = HERE, json: Json = False) -> None:
-    """Create the key pair that a learner signs with. A learner without one creates it at its first start.
+    """Create the key pair that a learner signs with, and the key of the hashes of private values.
+
+    A learner without a pair creates it at its first start, and `millstream run` creates the other for a stream with
+    private features. What is there is kept; if both are, it is an error.
 
     Example: millstream keys init
     """
-    from model_store import keyring
+    from model_store import KeyProblem, keyring
+    from model_store.value_key import FILE, make_value_key
 
     settings = where.settings()
-    key_id = keyring.init(settings.keys)
+    made = make_value_key(settings.keys)
+    try:
+        key_id = keyring.init(settings.keys)
+    except KeyProblem:
+        if not made:
+            raise
+        key_id = None
     if json:
-        print_json({"key_id": key_id, "folder": str(settings.keys)})
+        print_json({"key_id": key_id, "folder": str(settings.keys), "private_values": made})
+        return
+    if made:
+        print(f"{settings.keys / FILE} is the key of hashes of private values; all monitors of a stream need the same")
+    if key_id is None:
         return
     print(f"key {key_id} signs from now on; its private part is {settings.keys}/signing.pem and stays there")
     print(f"machines with only predictors need {settings.keys}/trusted alone")

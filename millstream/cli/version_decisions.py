@@ -31,6 +31,7 @@ from runtime.exits import FAILED, OK
 from schemas.model_names import MAIN, is_named, name_of
 
 if TYPE_CHECKING:
+    from consumers.model.verify import Verified
     from model_store import VersionId
     from runtime.kafka_client.cluster import Cluster
     from schemas.topics import Names
@@ -82,6 +83,11 @@ def verify(
             found = verify_trained(chosen, settings.cluster(), names, wanted, bar.show)
         else:
             found = verify_version(chosen, settings.cluster(), names, wanted, base, bar.show)
+    _print_verified(found, as_json=json)
+    return OK if found.holds else FAILED
+
+
+def _print_verified(found: Verified, *, as_json: bool) -> None:
     said: dict[str, Any] = {
         "version": str(found.version),
         "from": str(found.base),
@@ -91,17 +97,16 @@ def verify(
         "answers": found.fingerprint,
         "holds": found.holds,
     }
-    if json:
+    if as_json:
         print_json(said)
-    else:
-        told = {True: "equal", False: "NOT EQUAL", None: "not compared: it was written on another kind of CPU"}
-        print_fields({name: told.get(value, value) if name in _COMPARED else value for name, value in said.items()})
-        print(
-            f"version {found.version} is what the log says"
-            if found.holds
-            else f"version {found.version} is NOT what the log says: it learned something else, or was changed since"
-        )
-    return OK if found.holds else FAILED
+        return
+    told = {True: "equal", False: "NOT EQUAL", None: "not compared: it was written on another kind of CPU"}
+    print_fields({name: told.get(value, value) if name in _COMPARED else value for name, value in said.items()})
+    print(
+        f"version {found.version} is what the log says"
+        if found.holds
+        else f"version {found.version} is NOT what the log says: it learned something else, or was changed since"
+    )
 
 
 _COMPARED = ("examples", "chain", "answers")

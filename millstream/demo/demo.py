@@ -138,6 +138,7 @@ def _roles(stream: Stream) -> str:
     """Return the processes that are started, in words."""
     learners = " and ".join(f"of {name}" for name in (MAIN, *stream.models)) if stream.models else ""
     beside = ", a shadow role, a judge and a referee" if stream.models else ""
+    beside += ", and a monitor" if stream.name == drift.STREAM else ""
     return f"{_PREDICTORS} predictors, a joiner and a learner {learners}".rstrip() + beside
 
 
@@ -280,8 +281,8 @@ class _Show:
                 return snapshot
             deadline = min(deadline, time.monotonic() + _SETTLE_S)
             if time.monotonic() > deadline:
-                lags = ", ".join(f"{role} {snapshot.lag(role)}" for role in (PREDICTOR, JOINER, LEARNER))
-                raise DemoFailed(f"not all is learned {_SETTLE_S:g} s after the last event (lag: {lags})")
+                lags = ", ".join(f"{role} {snapshot.lag(role)}" for role in snapshot.roles)
+                raise DemoFailed(f"not all is read {_SETTLE_S:g} s after the last event (lag: {lags})")
         return None
 
     def _look(self) -> StreamSnapshot | None:

@@ -1,4 +1,4 @@
-"""One fit: a new estimator with its parameters and seeds, rows in the form of serving, labels and weights."""
+"""Fit of an estimator: its parameters and seeds, rows in the form of serving, labels and weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trial of an estimator before it is trained: is a second fit equal, does company change its answers, what memory."""
+"""Trial of an estimator: its memory, and if a second fit or other rows change its answers."""
 
 from __future__ import annotations
 

@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Final
 from consumers.loop.decisions_log import DecisionsLog
 from consumers.loop.last_offsets_file import TopicMemory
 from consumers.monitor.drift.judge import Judge
+from consumers.monitor.drift.rules import DriftRules
 from consumers.monitor.judging import StreamJudging
 from consumers.monitor.judging_protocol import NewJudging
-from consumers.monitor.monitor import Monitor, MonitorSettings
+from consumers.monitor.monitor import Monitor, MonitorSettings, NewPast, no_past
 from consumers.monitor.rules.decisions import Decisions
 from consumers.monitor.rules.rules import Rules, RulesSettings
 from consumers.monitor.served import DecidedBy, values
+from consumers.monitor.version_ages import VersionAges
 from consumers.roles import MONITOR
 from millstream.monitoring.reference import fixed_reference
+from millstream.monitoring.reference_pass import pass_of, told_pass
 from millstream.observability.role_log import say
 from millstream.processes.role_loop import drive, following, meet, state_alerts
 from millstream.stream.alert_rules import evaluated
@@ -25,6 +28,7 @@ from millstream.stream.metric_readers import metric_readers
 from millstream.stream.monitor_rules import drift_rules, reference_ms, window_rules
 from millstream.versions.kept_versions import KeptVersions
 from model_store import open_store
+from model_store.value_key import FILE, VARIABLE, value_key
 from runtime.exits import TRY_AGAIN, Doubt
 from runtime.kafka_client.cluster import Cluster, MissingTopic
 from runtime.kafka_client.records import Partition, Positions
@@ -52,16 +56,31 @@ def run_monitor(
     stream = loaded.stream
     metrics = metric_readers(stream, names, settings.schema_registry(say))
     _require(cluster, names, metrics)
+    key = value_key(settings.keys, stream.name)
+    if stream.contract.private and not key:
+        say(
+            f"private features have counts alone in windows: there is neither {VARIABLE} nor {settings.keys / FILE}; "
+            "`millstream keys init` makes one, and all monitors of the stream need the same"
+        )
     log = DecisionsLog(cluster, names)
-    decided = DecidedBy(log, stream.labels.wait_ms)
-    monitor_settings = MonitorSettings(names, window_rules(stream, decided), metrics, new_epoch)
+    store = open_store(settings.models, settings.keys, sign=False)
+    versions = KeptVersions(store)
+    decided, ages = DecidedBy(log, stream.labels.wait_ms), VersionAges(log, versions.made)
+    monitor_settings = MonitorSettings(names, window_rules(stream, decided, key), metrics, new_epoch, ages)
     kept = state_alerts(cluster, names, MONITOR, instance)
     memory = TopicMemory(settings.state(names) / f"{MONITOR}-{instance}.json", written=kept.written)
-    first = _first(cluster, reference_ms(stream.watch), stream.watch.window_ms)
+    fixed = fixed_reference(stream.watch, loaded.model_id, store, cluster, names)
+    since = None if fixed is None else fixed.since_ms
+    first = _first(cluster, reference_ms(stream.watch), since, stream.watch.window_ms)
     decisions = Decisions([each.model_id for each in loaded.each_model])
-    judging = _new_judging(loaded, settings, cluster, names, decisions)
-    monitor = Monitor(monitor_settings, judging, first, say, memory)
-    with closing(log), following(cluster, names, decisions.follow) as current:
+    judging = _new_judging(loaded, drift_rules(stream, fixed), names, decisions, versions)
+    past_log = DecisionsLog(cluster, names)
+    past: NewPast = no_past
+    if fixed is not None:
+        made = pass_of(stream, cluster, names, past_log, metrics, fixed, key, VersionAges(past_log, versions.made))
+        past = told_pass(made, say)
+    monitor = Monitor(monitor_settings, judging, first, say, memory, past)
+    with closing(log), closing(past_log), following(cluster, names, decisions.follow) as current:
         return drive(cluster, names, MONITOR, instance, monitor, meter, kept) if current else TRY_AGAIN
 
 
@@ -78,13 +97,11 @@ def _require(cluster: Cluster, names: Names, topics: Collection[str]) -> None:
 
 
 def _new_judging(
-    loaded: LoadedStream, settings: Settings, cluster: Cluster, names: Names, decisions: Decisions
+    loaded: LoadedStream, judged: DriftRules, names: Names, decisions: Decisions, versions: KeptVersions
 ) -> NewJudging:
     """Return what makes the judging of the stream whenever the monitor takes the profiles topic over."""
-    stream, store = loaded.stream, open_store(settings.models, settings.keys, sign=False)
-    judged = drift_rules(stream, fixed_reference(stream.watch, loaded.model_id, store, cluster, names))
+    stream = loaded.stream
     rules = RulesSettings(names, evaluated(stream.alerts), stream.watch.window_ms)
-    versions = KeptVersions(store)
 
     def new() -> StreamJudging:
         found = Rules(rules, decisions.now, versions, lambda windows: values(windows, stream.task), say)
@@ -93,17 +110,17 @@ def _new_judging(
     return new
 
 
-def _first(cluster: Cluster, reference: int | None, window: int) -> Callable[[Sequence[Partition]], Positions]:
+def _first(
+    cluster: Cluster, length: int | None, beginning: int | None, window: int
+) -> Callable[[Sequence[Partition]], Positions]:
     """Return the function by which a new monitor begins to read, so that it has a reference at once.
 
-    It begins at the first whole window within the reference's length before now; without a length, with all there is.
+    It begins with the first whole window of the reference, which is of a `length` (ms) before now, or begins at a time.
     """
 
     def first(partitions: Sequence[Partition]) -> Positions:
-        if reference is None:
-            return {}
         now = time.time_ns() // 1_000_000
-        since = max(0, now - reference) // window * window
+        since = max(0, now - (length or 0) if beginning is None else beginning) // window * window
         with closing(cluster.consumer()) as consumer:
             for topic in {partition.topic for partition in partitions}:
                 if not consumer.partitions_for_topic(topic):

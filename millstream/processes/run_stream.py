@@ -25,6 +25,7 @@ from millstream.reading.decision_history import lost_model
 from millstream.status.snapshot import Observer
 from millstream.stream.stream import Stream
 from millstream.topics import admin
+from model_store.value_key import FILE, VARIABLE, make_value_key
 from runtime.exits import FAILED, OK
 from runtime.kafka_client.cluster import Cluster, NoBroker
 from runtime.kafka_client.errors import KafkaError, described
@@ -99,6 +100,8 @@ def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOption
         if (lost := lost_model(cluster, names, loaded.path.name)) is not None:
             raise NotFit(lost)
         prepare(cluster, names, stream, say)
+        if stream.contract.private and not os.environ.get(VARIABLE) and make_value_key(settings.keys):
+            say(f"created {settings.keys / FILE}, the key of hashes of private values")
         started = children(
             given, names, options.predictors, options.new_epoch, code=options.code, left_out=options.left_out
         )

@@ -76,7 +76,12 @@ class BackfillAnswers:
         self._into = job.into
         into = Names(names.stream, names.prefix, {**names.elsewhere, "predictions": job.into})
         settings = PredictorSettings(
-            into, reader.contract, job.partitions, mapping=reader.mapping, prepare=reader.prepare
+            into,
+            reader.contract,
+            job.partitions,
+            mapping=reader.mapping,
+            prepare=reader.prepare,
+            tell_times=False,
         )
         self._predictor = Predictor(settings, self._given, say=lambda line: None)
         self._header = ((HEADER, job.key.encode()),)

@@ -8,20 +8,32 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
-from consumers.monitor.rules.condition import DRIFT, METRIC, MISSING, SERVED, Condition, InvalidCondition, parse
+from consumers.monitor.rules.condition import (
+    DRIFT,
+    METRIC,
+    MISSING,
+    MODEL_AGE,
+    SERVED,
+    UNCHANGED_EXAMPLES,
+    VERSION_LAG,
+    Condition,
+    InvalidCondition,
+    parse,
+)
 from consumers.monitor.rules.rule import ROLE_PREFIX, Action, AlertRule
 from millstream.stream.duration import milliseconds
 from millstream.stream.errors import InvalidStream
 from millstream.stream.parameter_checks import check_choices, check_spans, known_parameters
 from millstream.stream.parameter_groups import Span
 from schemas.model_names import MAIN, is_model_name
+from schemas.profiles import DAY_MS
 from schemas.target import Task
 
 MOST_RULES: Final = 32
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,31}")
 _NOT_IN_NAME: Final = re.compile(r"[^a-z0-9_.]+")
 _LEAST_LABELS: Final = 100
-_NO_LEAST: Final = ("events_per_second", "model_age", DRIFT)
+_NO_LEAST: Final = ("events_per_second", MODEL_AGE, VERSION_LAG, UNCHANGED_EXAMPLES, DRIFT)
 
 
 @dataclass(frozen=True)
@@ -66,7 +78,7 @@ class Rule:
     clear
         The comparison that clears the alert, such as ``f1 > 0.75``; by default when `when` no longer holds.
     over
-        Length of the stretch of windows that a comparison is evaluated on.
+        Length of the stretch of windows that a comparison is evaluated on: at least a window, rounded up to whole ones.
     least
         Number of events, or of labels for metrics of labelled answers, below which the alert is neither raised nor
         cleared: by default 100, and 1 for ``metric:NAME``.
@@ -179,23 +191,35 @@ class Rule:
         )
 
 
-def check_rules(
-    rules: Sequence[Rule],
-    task: Task,
-    features: Collection[str] | None,
-    models: Collection[str],
-    targets: Collection[str],
-    batch: Collection[str] = (),
-) -> None:
-    """Raise InvalidStream unless the rules fit a stream.
+@dataclass(frozen=True)
+class Known:
+    """What the rules of a stream can be about.
 
-    Parameters
+    Attributes
     ----------
+    task
+        Task of the stream.
     features
         Names of the features that can reach the monitor, `None` if any can.
+    metrics
+        Names of the downstream metrics, `None` if any can come.
     models, targets, batch
         Names of the stream's other models that learn, of its targets of alerts, and of its batch models.
+    window
+        Length of a window, as the stream file says it.
     """
+
+    task: Task
+    features: Collection[str] | None
+    metrics: Collection[str] | None
+    models: Collection[str]
+    targets: Collection[str]
+    window: Span
+    batch: Collection[str] = ()
+
+
+def check_rules(rules: Sequence[Rule], known: Known) -> None:
+    """Raise InvalidStream unless the rules fit a stream."""
     if isinstance(rules, (str, Mapping)) or not isinstance(rules, Sequence):
         raise InvalidStream(f"Stream: alerts={rules!r:.60} must be a list, such as [Rule('drift')]")
     if len(rules) > MOST_RULES:
@@ -210,20 +234,39 @@ def check_rules(
                 f"Stream: alerts= has two rules named {rule.called!r} ({before.when!r}, {rule.when!r}): "
                 "name each differently with name="
             )
-        _check_subject(rule, task, features)
-        _check_names(rule, models, targets, batch)
+        _check_subject(rule, known)
+        _check_over(rule, known.window)
+        _check_names(rule, known.models, known.targets, known.batch)
 
 
-def _check_subject(rule: Rule, task: Task, features: Collection[str] | None) -> None:
-    when = rule.condition
+def _check_subject(rule: Rule, known: Known) -> None:
+    when, features, metrics = rule.condition, known.features, known.metrics
     tasks = SERVED.get(when.metric)
-    if tasks is not None and task not in tasks:
-        fit = ", ".join(name for name, tasks in SERVED.items() if task in tasks)
-        raise InvalidStream(f"Rule: when={rule.when!r}: {when.metric} is not for task={task!r}, which has {fit}")
+    if tasks is not None and known.task not in tasks:
+        fit = ", ".join(name for name, tasks in SERVED.items() if known.task in tasks)
+        raise InvalidStream(f"Rule: when={rule.when!r}: {when.metric} is not for task={known.task!r}, which has {fit}")
     if when.metric in (MISSING, DRIFT) and when.of and features is not None and when.of not in features:
-        near = difflib.get_close_matches(when.of, features, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise InvalidStream(f"Rule: when={rule.when!r}: there is no feature {when.of!r} in features={hint}")
+        raise InvalidStream(
+            f"Rule: when={rule.when!r}: there is no feature {when.of!r} in features={_near(when.of, features)}"
+        )
+    if when.metric == METRIC and metrics is not None and when.of not in metrics:
+        way_out = _near(when.of, metrics) if metrics else ", which names no source of metrics"
+        raise InvalidStream(f"Rule: when={rule.when!r}: there is no metric {when.of!r} in metrics_from={way_out}")
+
+
+def _near(name: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _check_over(rule: Rule, window: Span) -> None:
+    """Raise InvalidStream if no whole window lies within the stretch that a comparison is evaluated on."""
+    by_window = rule.condition.metric not in (DRIFT, MODEL_AGE, UNCHANGED_EXAMPLES, VERSION_LAG)
+    if by_window and milliseconds(rule.over) < milliseconds(window):
+        raise InvalidStream(
+            f"Rule: when={rule.when!r}: over={rule.over!r:.60} is shorter than a window of "
+            f"watch=Watch(window={window!r:.60}), so it would never be evaluated"
+        )
 
 
 def _check_names(rule: Rule, models: Collection[str], targets: Collection[str], batch: Collection[str]) -> None:
@@ -244,9 +287,14 @@ def evaluated(rules: Sequence[Rule]) -> tuple[AlertRule, ...]:
     return tuple(rule.evaluated() for rule in rules)
 
 
-def roll_back(rules: Sequence[Rule]) -> bool:
-    """Return whether a rule may roll back: versions of the past are then kept for it."""
-    return any(isinstance(each, Rollback) for rule in rules for each in rule.do)
+def rollback_days(rules: Sequence[Rule]) -> int | None:
+    """Return how many days, rounded up, the first bad window of a rule that may roll back lies before its alert.
+
+    `None` if no rule may roll back.
+    """
+    rolling = [rule for rule in rules if any(isinstance(each, Rollback) for each in rule.do)]
+    spans = [milliseconds(rule.over) + milliseconds(rule.hold) for rule in rolling]
+    return max((-(-each // DAY_MS) for each in spans), default=None)
 
 
 def _action(each: Do) -> Action:

@@ -32,6 +32,18 @@ def takes_http(said: MetricsFrom) -> bool:
     return HTTP in each_of(said)
 
 
+def names_of(said: MetricsFrom) -> tuple[str, ...] | None:
+    """Return the names of the metrics; `None` if any name can come, over HTTP or from a source without fields.
+
+    >>> names_of(()), names_of(Source(topic="orders", fields={"orders": "total"})), names_of("http")
+    ((), ('orders',), None)
+    """
+    sources = sources_of(said)
+    if takes_http(said) or not all(each.fields for each in sources):
+        return None
+    return tuple(name for each in sources for name in each.fields)
+
+
 def check_metrics_from(said: MetricsFrom) -> None:
     """Raise InvalidStream unless metrics can be read from all that is named."""
     topics: set[str] = set()

@@ -20,10 +20,18 @@ _DELTA: Final = 1e-5
 """Level of ADWIN on the error: below its own default, for windows are not independent."""
 
 
-def window_rules(stream: Stream, decided: DecidedBy | None = None) -> WindowRules:
-    """Return the rules of a stream's windows; `decided` knows the decisions in force at any time."""
+def window_rules(stream: Stream, decided: DecidedBy | None = None, key: bytes = b"") -> WindowRules:
+    """Return the rules of a stream's windows.
+
+    Parameters
+    ----------
+    decided
+        Knows the decisions in force at any time.
+    key
+        Secret of the hashes of private values; without one, private features have counts alone.
+    """
     watch = stream.watch
-    declared, private, key = [*stream.contract.features], stream.contract.private, stream.name.encode()
+    declared, private = [*stream.contract.features], stream.contract.private
     slices = SliceReader(stream.slices)
     served = ServedRules(stream.target, watch.window_ms, slices, decided)
     return WindowRules(

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from millstream.stream.alert_rules import Rule, check_rules, roll_back
+from millstream.stream.alert_rules import Known, Rule, check_rules, rollback_days
 from millstream.stream.batch import BatchModel, check_batch
 from millstream.stream.calendar import Calendar
 from millstream.stream.competition import Model, Promote, check_models, check_promote, check_slices
 from millstream.stream.duration import milliseconds
 from millstream.stream.errors import InvalidStream
 from millstream.stream.flat_names import grouped
-from millstream.stream.metrics_from import MetricsFrom, check_metrics_from, sources_of, takes_http
+from millstream.stream.metrics_from import MetricsFrom, check_metrics_from, names_of, sources_of, takes_http
 from millstream.stream.notify import Target as NotifyTarget
 from millstream.stream.notify import check_targets
 from millstream.stream.parameter_checks import check_choices, check_counts, check_kind, known_parameters
@@ -173,9 +173,13 @@ class Stream:
         check_slices(self.slices, self.contract.private)
         check_metrics_from(self.metrics_from)
         self._check_competition()
+        self._check_alerts()
+
+    def _check_alerts(self) -> None:
         check_targets(self.notify)
-        targets = [target.name for target in self.notify]
-        check_rules(self.alerts, self.task, self._reaching, self.models, targets, self.batch)
+        targets, metrics = [target.name for target in self.notify], names_of(self.metrics_from)
+        known = Known(self.task, self._reaching, metrics, self.models, targets, self.watch.window, self.batch)
+        check_rules(self.alerts, known)
 
     def _check_competition(self) -> None:
         share = self.shadow_share
@@ -319,7 +323,8 @@ class Stream:
     def kept_versions(self) -> Retention:
         """Retention of versions; with a rule that may roll back, a version of each day that it may go back to stays."""
         keep = self.checkpoints.keep
-        return replace(keep, for_rollback=self.watch.reference_days + 1) if roll_back(self.alerts) else keep
+        days = rollback_days(self.alerts)
+        return keep if days is None else replace(keep, for_rollback=max(self.watch.reference_days, days) + 1)
 
     @property
     def dedup_window_ms(self) -> int:

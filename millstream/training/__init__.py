@@ -1,1 +1,1 @@
-"""Training of batch models: from a range of the log to the files of a version, in a process of its own."""
+"""Training of batch models, in a process of its own: from a range of the log to a version's files."""

@@ -1,4 +1,4 @@
-"""From records of the examples log to the examples that a training is given, by the code of live learning.
+"""Records of the examples log made into a training's examples, by the code of live learning.
 
 Contract, target, outlier bounds and the order of lanes decide what is left out, as in a learner. Its model here only
 takes note of what it is told to learn.

@@ -1,4 +1,4 @@
-"""Comparison of a trained model with what served, on the newest examples: loss, metrics and slices, with intervals."""
+"""Comparison of a trained model with what served: loss, metrics and slices, with intervals."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def compare(stream: Stream, examples: Examples, test: Numbers, face: RiverModel)
         Indexes of the newest examples, in the order of their predictions. Each counts with its last label.
     """
     indexes = test.tolist()
-    rule = loss_rule(stream) or LossRule(stream.target, "absolute", most=math.inf)
+    rule = rule_of(stream)
     loss = Loss(rule)
     truths, _ = examples.known_at(indexes, None)
     new = answers_of(face, [examples.features[each] for each in indexes])
@@ -105,10 +105,10 @@ def compare(stream: Stream, examples: Examples, test: Numbers, face: RiverModel)
         new,
         served,
         [(examples.predicted[each], examples.labelled[each]) for each in indexes],
-        np.array([_loss(loss, truth, answer) for truth, answer in zip(truths, new, strict=True)]),
+        np.array([loss_of(loss, truth, answer) for truth, answer in zip(truths, new, strict=True)]),
         np.array(
             [
-                math.nan if answer is None else _loss(loss, truth, answer)
+                math.nan if answer is None else loss_of(loss, truth, answer)
                 for truth, answer in zip(truths, served, strict=True)
             ]
         ),
@@ -125,7 +125,13 @@ def compare(stream: Stream, examples: Examples, test: Numbers, face: RiverModel)
     )
 
 
-def _loss(loss: Loss, truth: Scalar, answer: Served | None) -> float:
+def rule_of(stream: Stream) -> LossRule:
+    """Return the loss that a stream's models are compared by; for numbers without one, their distance."""
+    return loss_rule(stream) or LossRule(stream.target, "absolute", most=math.inf)
+
+
+def loss_of(loss: Loss, truth: Scalar, answer: Served | None) -> float:
+    """Return the loss of an answer as it was sent; `None` is none."""
     return loss(truth, None, None, True) if answer is None else loss(truth, *answer)
 
 
@@ -149,7 +155,9 @@ class _Measuring:
     def alone(self, name: str, chosen: Numbers) -> Measured:
         """Return the measures of the new model alone."""
         rows = self._rows
-        return Measured(name, len(chosen), _interval(rows.new_losses[chosen]), self._metrics_of(rows.new, chosen))
+        return Measured(
+            name, len(chosen), mean_with_interval(rows.new_losses[chosen]), self._metrics_of(rows.new, chosen)
+        )
 
     def both(self, name: str, chosen: Numbers) -> Measured:
         """Return the measures of both models on rows that were served."""
@@ -157,11 +165,11 @@ class _Measuring:
         return Measured(
             name,
             len(chosen),
-            _interval(rows.new_losses[chosen]),
+            mean_with_interval(rows.new_losses[chosen]),
             self._metrics_of(rows.new, chosen),
-            _interval(rows.served_losses[chosen]),
+            mean_with_interval(rows.served_losses[chosen]),
             self._metrics_of(rows.served, chosen),
-            _interval(rows.served_losses[chosen] - rows.new_losses[chosen]),
+            mean_with_interval(rows.served_losses[chosen] - rows.new_losses[chosen]),
         )
 
     def _metrics_of(self, answers: Sequence[Served | None], chosen: Numbers) -> dict[str, float | None]:
@@ -172,7 +180,7 @@ class _Measuring:
         return board.tallies()["served"].values()
 
 
-def _interval(values: Numbers) -> Estimate:
+def mean_with_interval(values: Numbers) -> Estimate:
     """Return a mean with its interval, by blocks of consecutive rows."""
     count = len(values)
     if not np.isfinite(values).all():

@@ -1,4 +1,4 @@
-"""Examples that a training is given: columns in the order of the log, with when each was predicted and labelled."""
+"""Examples of a training: columns in the order of the log, with the times of prediction and label."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of examples for an estimator: rows in the form of serving, labels as they were known at a moment."""
+"""Tables of examples for an estimator: rows as in serving, labels as they were known at a moment."""
 
 from __future__ import annotations
 

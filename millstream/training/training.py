@@ -1,4 +1,4 @@
-"""A training: from the examples of a range to the files of a version, with its test on the newest of them."""
+"""A training: from the examples of a range to a version's files, with its test on the newest."""
 
 from __future__ import annotations
 

@@ -89,6 +89,21 @@ def test_an_open_transaction_does_not_hold_announcements_back(cluster: Cluster, 
         log.close()
 
 
+def test_the_models_topic_is_read_on_from_where_it_was_left(cluster: Cluster, compared: Names) -> None:
+    log = DecisionsLog(cluster, compared)
+    try:
+        assert [*log.announced()] == []
+        announce(cluster, compared, "fraud", 1)
+        announce(cluster, compared, "fraud", 2)
+        read = [record.key for record in log.announced()]
+        assert read == [b"published/fraud/0"] * 2
+        assert [*log.current()]
+        announce(cluster, compared, "fraud.forest", 3)
+        assert [record.key for record in log.announced()] == [b"published/fraud.forest/0"]
+    finally:
+        log.close()
+
+
 def test_whether_a_partition_goes_on_after_a_time(cluster: Cluster, compared: Names) -> None:
     at = announce(cluster, compared, "fraud", 1)
     log = DecisionsLog(cluster, compared)
@@ -140,3 +155,18 @@ def test_the_newest_decisions_are_found_among_announcements_from_the_end_backwar
         for at in (each.time - 1, each.time):
             found = read_newest(cluster, compared, lambda found, at=at: in_force_at(found, at) is not None, at)  # type: ignore[misc]
             assert in_force_at(found, at) == in_force_at(history, at)
+
+
+@pytest.mark.both_clients
+def test_a_look_for_news_does_not_wait_for_a_fetch(cluster: Cluster, compared: Names) -> None:
+    """It is done for each batch of examples: with half a second each, a monitor would fall behind."""
+    announce(cluster, compared, "fraud", 1)
+    with closing(DecisionsLog(cluster, compared)) as log:
+        log.seek(0)
+        assert (len([*log.current()]), len([*log.further()])) == (1, 1)
+        began = time.monotonic()
+        for _ in range(20):
+            assert [*log.further()] == []
+        assert time.monotonic() - began < 5  # 20 fetches would take 10 s
+        announce(cluster, compared, "fraud", 2)
+        assert len([*log.further()]) == 1

@@ -20,6 +20,7 @@ from millstream.stream.load import load_stream
 from runtime.failpoints import VARIABLE
 from runtime.kafka_client.cluster import Cluster
 from schemas.events import Features
+from schemas.model_updates import ModelUpdate, Published
 from schemas.topics import PROFILES, Names
 
 STREAM = """
@@ -56,18 +57,29 @@ def file(home: Path, run: Callable[..., Any], cluster: Cluster, names: Names) ->
     code, _, errors = run("topics", "create", str(path))
     assert code == 0, errors
     with cluster.admin() as admin:
-        for kind in ("predictions", "examples"):
+        for kind in ("predictions", "examples", "models"):
             admin.alter_topic_config(names.topic(kind), "message.timestamp.type", "CreateTime")
     return path
 
 
+def announcement(number: int) -> tuple[bytes, bytes]:
+    """Return value and key of the announcement of the version that answers event `number`."""
+    state = Published("s", 0, 3, number, "t", 0, "0" * 64, -1, -1, {})
+    return ModelUpdate(1, state).encode(), state.key.encode()
+
+
 def publish(cluster: Cluster, names: Names, first: int, last: int, since: int) -> None:
-    """Send a prediction each second from a time on, and an example for each second one; in the middle x is missing."""
+    """Send a prediction each second from a time on, and an example for each second one; in the middle x is missing.
+
+    The versions of some answers are announced before.
+    """
     producer = raw_producer(cluster)
     for number in range(first, last):
         time_ms = since + 1000 * number
         features: Features = {"c": "DE"} if 300 <= number < 600 else {"x": number % 7 / 2, "c": "DE"}
         value = prediction(number, time_ms, features)
+        if number % 5 == 0:
+            producer.send(names.topic("models"), *announcement(number), partition=0, timestamp_ms=time_ms - number)
         producer.send(names.topic("predictions"), value, partition=number % 2, timestamp_ms=time_ms)
         if number % 2:
             encoded = example(number, time_ms).encode()
@@ -128,6 +140,12 @@ def insist(cluster: Cluster, names: Names, file: Path) -> None:
     for place, windows in made.items():
         assert [window.encode() for window in found[place]] == [window.encode() for window in windows], place
     assert sum(map(len, made.values())) > 30
+    predicted = [window for windows in made.values() for window in windows if window.kind == "predictions"]
+    for window in predicted:
+        ages = window.profiles["loop:model_age_ms"].numbers
+        assert ages is not None
+        assert abs(ages.count - window.events / 5) < 2
+        assert ages.most <= 1000
     assert [alert.state for alert in alerts(cluster, names, "monitor.")] == ["raised", "cleared"]
 
 

@@ -64,7 +64,9 @@ def test_a_private_value_is_nowhere_but_where_the_events_are(
             loop.label(f"e{number}", number % 2 == 0)
         loop.wait_until(lambda: serving(loop) == f"1/{SENT}", "the newest version serves")
         written = {kind: [*loop.records(loop.names.topic(kind))] for kind in loop.names.kinds if kind != "profiles"}
-        windows = [each for found in expected(loop.cluster, loop.names, loaded.stream).values() for each in found]
+        windows = [
+            each for found in expected(loop.cluster, loop.names, loaded.stream, b"secret").values() for each in found
+        ]
         letters, _ = page(loop.cluster, loop.names, "dead-letters", limit=10)
     assert marks_in(*(record.value for record in written["examples"])), "the events have it"
     for kind in set(written) - {*_EVENTS, "dead-letters"}:

@@ -7,13 +7,17 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from raw_kafka import raw_producer
 from unit.store_parts import draft, version
 
+from consumers.monitor.offset_metadata import MonitorMetadata
+from consumers.monitor.rules.state import RulesState, RuleState
 from millstream.backup import backup
 from millstream.backup import restore as work
 from millstream.backup.backup import BackupError, Made
+from millstream.backup.offset_preserving_writer import commit_places
 from millstream.reading import topic_readers
 from millstream.topics import admin
 from millstream.versions.decisions import decide
@@ -27,9 +31,11 @@ from model_store import (
     open_store,
 )
 from runtime.kafka_client.cluster import Cluster
-from runtime.kafka_client.records import Partition
+from runtime.kafka_client.records import CommittedOffset, Partition
+from schemas.alerts import Alert
 from schemas.model_updates import Learning
-from schemas.topics import Names
+from schemas.profiles import DAY_MS, HOUR_MS, Window, read_window
+from schemas.topics import PROFILES, Names
 
 RECORDS = 30
 
@@ -201,3 +207,91 @@ def test_an_interrupted_backup_goes_on_and_a_whole_one_is_not_overwritten(
     assert again.examples == backup.read(source, "m").examples
     with pytest.raises(BackupError, match="there is a backup of m already"):
         make(cluster, names, store, target)
+
+
+# --- windows and alerts --------------------------------------------------------------------------------
+
+
+def window(names: Names, kind: str, place: tuple[int, int, int], span: int = 60_000, events: int = 10) -> Window:
+    """Return a window of a topic of the stream; `place` is its partition, first and next offset."""
+    partition, first, following = place
+    start = 1_000 * DAY_MS if partition < 0 else 1_000 * DAY_MS + first * 1000
+    times = (start, span, start, start + span - 1)
+    return Window(kind, names.topic(kind), partition, first, following, *times, events, {}, {}, 0, None, [])
+
+
+def watched(cluster: Cluster, names: Names, *windows: Window, gone: tuple[Window, ...] = ()) -> None:
+    """Write windows, then tombstones, a raised alert, and what the monitor knows of it."""
+    profiles, alerts = names.topic(PROFILES), names.topic("alerts")
+    raised = Alert("monitor.drift", "warning", "raised", "drift", 5, {"rule": "drift"})
+    with closing(raw_producer(cluster)) as producer:
+        for each in windows:
+            producer.send(profiles, each.encode(), each.key, partition=0)
+        for each in gone:
+            producer.send(profiles, None, each.key, partition=0)
+        producer.send(profiles, b"alien", b"alien", partition=0)
+        producer.send(alerts, raised.encode(), b"monitor.drift", partition=0)
+        producer.flush(20)
+    note = MonitorMetadata(judged=RulesState({"drift": RuleState(raised=5, digest="d")}, {"pause": [5]}).encode())
+    place = {Partition(profiles, 0): CommittedOffset(1, note.encode())}
+    commit_places(cluster, f"{names.prefix}places", names.group("monitor"), place)
+
+
+def windows_of(cluster: Cluster, names: Names) -> list[Window]:
+    topic = names.topic(PROFILES)
+    with closing(cluster.consumer()) as consumer:
+        end = topic_readers.end(consumer, topic)
+        records = [*topic_readers.between(consumer, Partition(topic, 0), 0, end)]
+    assert [record.value for record in records].count(b"alien") == 1
+    found = [read_window(record.value or b"") for record in records if record.value != b"alien"]
+    assert [each.key for each in found] == [record.key for record in records if record.value != b"alien"]
+    return found
+
+
+def places_of(cluster: Cluster, names: Names) -> dict[str, tuple[int, MonitorMetadata | None]]:
+    with cluster.admin() as client:
+        found = client.list_group_offsets(names.group("monitor"))
+    return {names.kind(at.topic): (place.offset, MonitorMetadata.decode(place.metadata)) for at, place in found.items()}
+
+
+@pytest.mark.parametrize("of_examples", [True, False])
+def test_windows_have_the_names_of_their_topics_there_and_the_monitor_its_memory(
+    of_examples: bool, cluster: Cluster, names: Names, keys: Path, tmp_path: Path
+) -> None:
+    first, second = window(names, "predictions", (0, 0, 10)), window(names, "predictions", (0, 10, 20))
+    hour = window(names, "predictions", (-1, -1, -1), HOUR_MS, 10)
+    late = msgspec.structs.replace(hour, events=20)
+    more = [window(names, "examples", (0, 0, 10))] if of_examples else []
+    watched(cluster, names, first, hour, second, late, *more, gone=(first,))
+    store, target = open_store(tmp_path / "store", keys, sign=True), FolderBackend(tmp_path / "watched")
+    made = make(cluster, names, store, target).backup
+    assert (made.windows, made.alert_records) == (6 + len(more), 1)
+
+    place = place_of(cluster, names, tmp_path)
+    for _ in range(2):
+        restored(target, place, open_store(tmp_path / "elsewhere", keys, sign=True))
+    wanted = [msgspec.structs.replace(each, topic=place.names.topic(each.kind)) for each in (second, late, *more)]
+    assert windows_of(cluster, place.names) == wanted
+    assert topic_readers.count(cluster, place.names, "alerts") == (1, True)
+    found = places_of(cluster, place.names)
+    offset, note = found.pop(PROFILES)
+    assert note is not None
+    assert (offset, RulesState.decode(note.judged).rules) == (len(wanted) + 1, {"drift": RuleState(5, 0, 0, "d")})
+    assert RulesState.decode(note.judged).done == {"pause": [5]}
+    # Without any window the log is history, and nothing is known of its times.
+    assert {kind: at for kind, (at, _) in found.items()} == ({} if of_examples else {"examples": made.examples.end})
+
+
+def test_alerts_that_are_not_of_the_backup_are_not_mixed_with_it(
+    cluster: Cluster, names: Names, keys: Path, tmp_path: Path
+) -> None:
+    watched(cluster, names)
+    store, target = open_store(tmp_path / "store", keys, sign=True), FolderBackend(tmp_path / "watched")
+    make(cluster, names, store, target)
+    place = place_of(cluster, names, tmp_path)
+    place.create()
+    with closing(raw_producer(cluster)) as producer:
+        alert = Alert("learner.memory", "warning", "raised", "of a learner that was started too soon", 5, {})
+        producer.send(place.names.topic("alerts"), alert.encode(), b"learner.memory", partition=0).get(20)
+    with pytest.raises(BackupError, match=r"alerts holds records that are not of the backup: delete that topic"):
+        restored(target, place, open_store(tmp_path / "elsewhere", keys, sign=True))

@@ -24,6 +24,7 @@ from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.partitioner import hashed
 from runtime.kafka_client.records import CommittedOffset, Partition
 from runtime.kafka_client.transaction import Transactions
+from schemas.event_times import EVENT_TIME, read_event_time
 from schemas.topics import DAY_MS, Names
 
 __all__ = ["forgetful"]
@@ -82,7 +83,10 @@ def test_nested_messages_keyed_by_customer_are_learned_from_by_their_own_ids(
     assert examples[0].event.features.keys() == {"channel", "amount", "card.new"}
     assert {each.event.entity_key for each in examples} == {f"customer-{number}" for number in range(CUSTOMERS)}
     assert {each.outcome.source_topic for each in examples if each.outcome} == {topic}
-    assert {tuple(name for name, _ in record.headers) for record in predictions} == {("traceparent",)}
+    named = {tuple(name for name, _ in record.headers) for record in predictions}
+    assert named <= {("traceparent",), ("traceparent", EVENT_TIME)}
+    told = [read_event_time(record.headers) for record in predictions]
+    assert sum(each.events for each in told if each is not None) == len(predictions)
 
 
 def test_others_read_predictions_by_customer_in_json_while_the_loop_joins_whole_ones(

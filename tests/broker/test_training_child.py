@@ -144,3 +144,25 @@ def test_a_child_fails_with_the_reason_where_another_attempt_would_fail_too(log:
     (*_, too_small) = log.run(log.request(model="small"))
     assert isinstance(too_small, TrainingFailed)
     assert "of memory, and may hold 1 MiB: give it more (memory=)" in too_small.why
+
+
+def test_versions_are_ranked_on_a_range_that_they_have_not_learned(
+    log: Log, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for name, value in log.settings.environment().items():
+        monkeypatch.setenv(name, value)
+    early, late = log.version(begin=0, end=300), log.version(attempt=2)
+    versions = [f"tree:{each.version.epoch}/{each.examples}" for each in (early, late)]
+    evaluate = ("models", "evaluate", str(log.file), *versions, "--json")
+    picture = tmp_path / "picture.png"
+    assert cli.run((*evaluate, "--from", "500", "--by", "x", "--png", str(picture))) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert {each["version"]: each["seen"] for each in report["versions"]} == dict.fromkeys(versions, 0)
+    assert all(each["rank"] in (1, 2) for each in report["versions"])
+    assert (report["measured"], report["served"]) == (100, 100)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert cli.run((*evaluate, "--from", "250")) == 0
+    report = json.loads(capsys.readouterr().out)
+    seen = {each["version"]: (each["rank"], each["seen"]) for each in report["versions"]}
+    assert seen[versions[1]] == (None, late.examples - 250)
+    assert seen[versions[0]] == (1, 0)

@@ -19,7 +19,6 @@ from millstream.processes.fork_server import ForkServer
 OUTAGES = (1, 10, 25, 45)
 LONGEST_CALL_SECONDS = 60
 LONGEST_END_SECONDS = 10
-pytestmark = pytest.mark.both_clients
 
 
 @pytest.fixture
@@ -61,6 +60,7 @@ def test_outages_of_the_broker_lose_nothing_that_was_acknowledged(
         rig.finish(tally, times)
 
 
+@pytest.mark.both_clients
 @pytest.mark.fault("F4")
 @pytest.mark.parametrize("how", ["kill", pytest.param("stop", marks=pytest.mark.full)])
 def test_roles_of_a_new_broker_start_and_end_in_time_also_while_it_is_away(

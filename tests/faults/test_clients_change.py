@@ -58,6 +58,7 @@ def test_predictors_of_both_clients_in_one_group_are_killed_and_answer_each_even
         assert len(set(seen.split("\n")) - {""}) == rig.counted["predictions"]
 
 
+@pytest.mark.full
 @pytest.mark.fault("F1")
 @pytest.mark.parametrize(
     "dies", [pytest.param(False, id="ends", marks=pytest.mark.full), pytest.param(True, id="dies")]

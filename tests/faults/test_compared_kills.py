@@ -120,6 +120,7 @@ def test_killed_at_random_moments_two_of_each_write_each_event_once(
     finish(compared)
 
 
+@pytest.mark.full
 def test_a_shadow_role_that_lags_answers_with_what_was_known_then(compared: Rig) -> None:
     """It starts when all is predicted and learned, and stops and goes on in between."""
     start_loop(compared)

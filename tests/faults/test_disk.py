@@ -45,6 +45,7 @@ def test_a_disk_that_fails_costs_no_version_and_stops_no_learner(
     rig.finish(tally, starts * len(PLACES))
 
 
+@pytest.mark.full
 def test_a_joiner_whose_disk_is_full_names_it_ends_nobody_else_and_goes_on_when_there_is_space(rig: Rig) -> None:
     rig.start_all()
     rig.publish()

@@ -26,6 +26,7 @@ def blow(rig: Rig, rng: random.Random) -> None:
         rig.await_progress(role)  # else the next comes while the group is still sharing out
 
 
+@pytest.mark.full
 @pytest.mark.fault("F6")
 def test_a_storm_of_joins_and_leaves_loses_and_repeats_nothing(
     rig: Rig, rng: random.Random, rounds: Callable[[int, int], int], tally: Tally

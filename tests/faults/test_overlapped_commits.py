@@ -46,6 +46,7 @@ def start_predictor(rig: Rig, instance: str, *armed: str) -> Callable[[], float]
     return overlapped
 
 
+@pytest.mark.full
 @pytest.mark.fault("F2")
 def test_killed_at_every_place_of_an_overlapped_commit_nothing_is_torn(
     behind: Rig, rng: random.Random, rounds: Rounds, tally: Tally

@@ -77,6 +77,7 @@ def stands_still(rig: Rig) -> int:
     return seen[-1]
 
 
+@pytest.mark.full
 @pytest.mark.fault("F15")
 def test_at_the_cap_the_faster_topic_waits_and_nothing_is_thrown_away(capped: tuple[Rig, int], tally: Tally) -> None:
     rig, cap = capped

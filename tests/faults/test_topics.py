@@ -88,6 +88,7 @@ def test_retention_that_overtakes_a_stopped_role_is_said_and_nothing_is_jumped(r
     tally.row(len(topics), 0, 0)
 
 
+@pytest.mark.full
 @pytest.mark.fault("F19")
 def test_a_topic_made_again_under_a_stopped_role_is_said_and_nothing_is_jumped(rig: Rig, tally: Tally) -> None:
     """With as many records as before, so that no offset tells."""

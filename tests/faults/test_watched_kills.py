@@ -12,6 +12,7 @@ from faults.test_killed_roles import TRANSACTIONS, deaths
 from raw_kafka import raw_admin
 from window_oracle import expected, written
 
+from consumers.monitor.answered_versions import read_answered
 from millstream.embedded_kafka.broker import EmbeddedBroker
 from millstream.processes.fork_server import ForkServer
 from millstream.stream.load import load_stream
@@ -49,6 +50,12 @@ def finish(rig: Rig) -> None:
         at: [each.encode() for each in windows] for at, windows in made.items()
     }
     assert sum(map(len, made.values())) > 10
+    predicted = [window for windows in made.values() for window in windows if window.kind == "predictions"]
+    for name in ("latency_ms", "model_age_ms"):
+        known = [window.profiles[f"loop:{name}"].numbers for window in predicted]
+        share = sum(each.count for each in known if each is not None) / sum(window.events for window in predicted)
+        assert 0.9 < share < 1.1, name
+    assert all(read_answered(window.state) for window in predicted)
 
 
 def unread(rig: Rig) -> int:

@@ -65,6 +65,7 @@ def test_a_zombie_that_wakes_up_changes_nothing(
     rig.finish(tally, nights * len(ORDER))
 
 
+@pytest.mark.full
 @pytest.mark.fault("F5")
 def test_of_two_learners_one_works_and_the_other_waits_until_it_is_gone(rig: Rig, tally: Tally) -> None:
     rig.start_all()

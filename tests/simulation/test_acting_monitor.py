@@ -36,6 +36,7 @@ STREAM = Stream(
     alerts=[
         Rule("errors > 20%", over="2s", least=5, hold="1s", do=[Pause(), Rollback(), Retrain("gbdt")]),
         Rule("errors > 0.9", over="1s", least=1, name="all-errors"),
+        Rule("version_lag > 3s"),
     ],
 )
 PLACES = ("recovering", "polled", "processed", "before the commit", "between the log's commit and the local one")
@@ -49,6 +50,9 @@ class Kept:
 
     def keep(self, version: VersionId) -> None:
         """Keep it."""
+
+    def answers_since(self, version: VersionId) -> int | None:
+        return None
 
 
 @dataclass
@@ -76,6 +80,10 @@ class Acting(World):
     def trouble(self) -> None:
         for failed in (False, True, False, True, False):
             self.predict(60, failed=failed)
+
+    def stuck(self) -> None:
+        for stuck in (False, True, False):
+            self.predict(80, stuck=stuck)
 
     def told(self) -> dict[str, list[Any]]:
         """Return all that the rules have written, without the times of decisions."""
@@ -116,3 +124,20 @@ def test_a_crash_anywhere_changes_no_alert_and_no_action(place: str) -> None:
         world.trouble()
         world.work(lambda at, every=every, count=count: at == place and next(count) % every == 0)
         assert world.told() == expected, (place, every)
+
+
+def test_a_predictor_that_stands_still_is_told_once_wherever_the_monitor_dies() -> None:
+    world = Acting()
+    world.stuck()
+    world.work()
+    expected = world.told()["alerts"]
+    assert [(name, state) for name, state, _ in expected] == [
+        ("monitor.version_lag", "raised"),
+        ("monitor.version_lag", "cleared"),
+    ]
+    assert ": 3/0 alone answered s.features[1] for " in expected[0][2]
+    for place in PLACES:
+        world, count = Acting(), itertools.count(1)
+        world.stuck()
+        world.work(lambda at, place=place, count=count: at == place and next(count) % 5 == 0)
+        assert world.told()["alerts"] == expected, place

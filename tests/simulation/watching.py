@@ -107,8 +107,14 @@ class Counts:
 RULES: Final = WindowRules(SPAN, EVERY, Columns, Sums)
 
 
-def prediction(number: int, time: int, features: Features | None = None, failed: bool = False) -> bytes:
-    """Return a whole prediction; `failed`: no model answered."""
+def prediction(
+    number: int, time: int, features: Features | None = None, failed: bool = False, stuck: bool = False
+) -> bytes:
+    """Return a whole prediction.
+
+    `failed`: no model answered. `stuck`: a predictor that stands on its first version answered every third event.
+    """
+    other = stuck and number % 3 == 0
     error = Failure("no-version", "there is none") if failed else None
     shares = None if failed else {"true": 0.75, "false": 0.25}
     outcome = Outcome(
@@ -116,10 +122,10 @@ def prediction(number: int, time: int, features: Features | None = None, failed:
         shares,
         "s",
         -1 if failed else 3,
-        number,
+        0 if other else number,
         time,
         "s.features",
-        0,
+        int(other),
         number,
         error,
         status="error" if failed else "ok",
@@ -184,13 +190,19 @@ class World:
         return Monitor(settings, self.new_judging, say=self.said.append, **more)
 
     def loop(self, crash: Callable[[str], bool] = lambda place: False, **more: Any) -> SimulatedLoop:
-        return SimulatedLoop(self.log, GROUP, self.monitor(), crash, overlap=self.overlap, **more)
+        processor = more.pop("processor", None) or self.monitor()
+        return SimulatedLoop(self.log, GROUP, processor, crash, overlap=self.overlap, **more)
 
-    def work(self, crash: Callable[[str], bool] = lambda place: False, take: int = 3) -> None:
+    def work(
+        self,
+        crash: Callable[[str], bool] = lambda place: False,
+        take: int = 3,
+        monitor: Callable[[], Processor] | None = None,
+    ) -> None:
         """Run a monitor until all is read, starting again after every crash."""
         while True:
             try:
-                loop = self.loop(crash)
+                loop = self.loop(crash, processor=monitor() if monitor is not None else None)
                 while not loop.idle():
                     loop.step({PREDICTIONS: take, EXAMPLES: take, WINDOWS: take})
                 loop.step({})

@@ -28,7 +28,7 @@ def millstream(stream: Stream, *words: str, code: int = 0, folder: Path | None =
     return done.stderr if code else done.stdout
 
 
-def typed(stream: Stream, *words: str, folder: Path | None = None) -> str:
+def typed(stream: Stream, *words: str, folder: Path | None = None, seconds: float = _SECONDS) -> str:
     """Run a command in a process that starts from nothing, as a user's shell starts it; return what it printed."""
     done = subprocess.run(
         [sys.executable, "-m", "millstream", *words],
@@ -36,7 +36,7 @@ def typed(stream: Stream, *words: str, folder: Path | None = None) -> str:
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=_SECONDS,
+        timeout=seconds,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

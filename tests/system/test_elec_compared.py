@@ -108,6 +108,9 @@ class Feed:
         self.labels(data)
         for row in self.held:
             self.label(row)
+        # A correction that comes before the shadow answer is merged with the label: there would be one comparison.
+        due = sum(not is_unlabelled(row) for row in data)
+        self.rig.until(lambda: self.rig.counted["comparisons"] >= due, f"{due} comparisons", _WHOLE_S)
         for row in filter(is_corrected, data):
             self.label(row, "correction")
         self.producer.flush(60)

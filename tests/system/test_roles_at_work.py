@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import pytest
 from collector import Collector
@@ -77,13 +78,16 @@ def until(url: str, name: str, value: float, seconds: float = 60, **labels: str)
     return found
 
 
+_TOLD: Final = re.compile(r"^(\w+)-0 +\| metrics: (http://127\.0\.0\.1:\d+)/metrics", re.MULTILINE)
+
+
 def _urls(log: Path) -> dict[str, str]:
     """Return where each role is scraped, as it said itself."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while True:
-        told = re.findall(r"^(\w+)-0 +\| metrics: (http://127\.0\.0\.1:\d+)/metrics", log.read_text(), re.MULTILINE)
-        if len(told) == 3:
-            return dict(told)
+        told = dict(_TOLD.findall(log.read_text()))
+        if told.keys() == {"predictor", "joiner", "learner", "monitor"}:
+            return told
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.1)
 

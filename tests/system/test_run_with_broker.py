@@ -50,6 +50,7 @@ def until(condition: Callable[[], bool], told: Path) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.full
 def test_a_broker_that_is_killed_under_a_run_is_back_and_every_event_is_answered_once(
     home: Path, tmp_path: Path
 ) -> None:

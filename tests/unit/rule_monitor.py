@@ -48,6 +48,7 @@ class Store:
     announced: Mapping[int, VersionId] = field(default_factory=dict)
     broken: bool = False
     kept: list[VersionId] = field(default_factory=list)
+    since: int | None = None
 
     def before(self, model: str, at_ms: int) -> VersionId | None:
         if self.broken:
@@ -57,6 +58,9 @@ class Store:
 
     def keep(self, version: VersionId) -> None:
         self.kept.append(version)
+
+    def answers_since(self, version: VersionId) -> int | None:
+        return self.since
 
 
 class Monitor:

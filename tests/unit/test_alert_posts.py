@@ -89,8 +89,11 @@ def test_a_redirect_is_not_followed(status: int) -> None:
     assert other.requests == []
 
 
-@pytest.mark.parametrize(("status", "refused"), [(400, True), (413, True), (422, True), (401, False), (429, False)])
-def test_a_refused_content_is_told_apart(status: int, refused: bool) -> None:
+@pytest.mark.parametrize(
+    ("status", "refused"),
+    [(400, True), (410, True), (413, True), (422, True), (401, False), (404, False), (429, False), (500, False)],
+)
+def test_a_refused_content_and_a_receiver_that_is_gone_are_told_apart(status: int, refused: bool) -> None:
     with receiving(answering(status)) as receiver, pytest.raises(Undelivered) as failed:
         post(receiver.url, HEADERS, BODY)
     assert failed.value.refused is refused

@@ -21,11 +21,13 @@ from millstream import (
     Retrain,
     Rollback,
     Rule,
+    Source,
     Stream,
     Watch,
     Webhook,
 )
 from millstream.check.alert_checks import look_at_alerts
+from millstream.cli import app
 from millstream.stream.load import load_stream
 from millstream.stream.notified_targets import target_of
 
@@ -33,6 +35,7 @@ __all__ = ["forgetful"]
 
 NO_BASE64 = "begins with whsec_ and does not go on with base64"
 OPS = Webhook("ops", url="https://example.com/hook", secret_env="OPS_SECRET")
+ORDERS = Source(topic="orders", fields={"orders": "order.total"})
 
 
 def stream(**more: Any) -> Stream:
@@ -54,6 +57,11 @@ REFUSED: list[tuple[Callable[[], object], str]] = [
     (lambda: Rule("metric: < 1"), r"metric: needs a name"),
     (lambda: Rule("mae > 5%"), r"mae is not a share"),
     (lambda: Rule("f1 < 5m"), r"f1 is not a time"),
+    (lambda: Rule("f1 < 70"), r"when='f1 < 70': f1 is a share from 0 to 1, such as 0\.05 or 5%"),
+    (lambda: Rule("missing(amount) > 5"), r"missing is a share from 0 to 1"),
+    (lambda: Rule("errors > 500%"), r"errors is a share from 0 to 1"),
+    (lambda: Rule("f1 < 0.7", clear="f1 > 75"), r"clear='f1 > 75': f1 is a share from 0 to 1"),
+    (lambda: Rule("mae < -1"), r"mae is never below 0"),
     (lambda: Rule(7), r"when=7 must be a text"),
     (lambda: Rule("f1 < 0.7", clear="f1 > 0.6"), r"on the wrong side of when='f1 < 0\.7': .* 'f1 > 0\.7'"),
     (lambda: Rule("f1 < 0.7", clear="f1 < 0.6"), r"on the wrong side"),
@@ -73,6 +81,15 @@ REFUSED: list[tuple[Callable[[], object], str]] = [
     (lambda: stream(alerts=[Rule("mae > 1")]), r"mae is not for task='binary', which has accuracy, .* log_loss"),
     (lambda: stream(alerts=[Rule("missing(amout) > 1%")]), r"no feature 'amout' in features=; did you mean 'amount'\?"),
     (lambda: stream(alerts=[Rule("drift(age)")]), r"there is no feature 'age'"),
+    (lambda: stream(alerts=[Rule("metric:orders < 1")]), r"no metric 'orders' in metrics_from=, which names no source"),
+    (
+        lambda: stream(alerts=[Rule("metric:order < 1")], metrics_from=[ORDERS]),
+        r"no metric 'order' in metrics_from=; did you mean 'orders'\?",
+    ),
+    (
+        lambda: stream(alerts=[Rule("f1 < 0.7", over="4m")]),
+        r"when='f1 < 0\.7': over='4m' is shorter than a window of watch=Watch\(window='5m'\)",
+    ),
     (lambda: stream(alerts=[Rule("drift", do=[Notify("ops")])]), r"Notify\('ops'\) names no target; notify= has"),
     (
         lambda: stream(alerts=[Rule("drift", do=[Notify("op")])], notify=[OPS]),
@@ -102,6 +119,17 @@ def test_what_makes_no_sense_is_refused_in_one_line(make: Callable[[], object], 
     with pytest.raises(InvalidStream, match=words) as refused:
         make()
     assert "\n" not in str(refused.value)
+
+
+def test_what_can_come_is_not_refused() -> None:
+    """Names of metrics over HTTP are not known; findings of drift and the age of a model need no window."""
+    orders = Rule("metric:orders < -5")
+    assert stream(alerts=[orders], metrics_from=ORDERS).alerts == [orders]
+    for unknown in ("http", [ORDERS, "http"], Source(topic="all")):
+        assert stream(alerts=[Rule("metric:any < 1")], metrics_from=unknown)
+    quick = [Rule("drift", over="1s"), Rule("model_age > 1h", over="1s"), Rule("f1 < 0.7", over="5m")]
+    assert stream(alerts=quick)
+    assert stream(alerts=[Rule("f1 <= 1", over="1m")], watch=Watch(window="30s"))
 
 
 def test_a_secret_in_place_of_a_variable_is_not_shown() -> None:
@@ -168,6 +196,35 @@ def test_a_rule_that_may_roll_back_keeps_a_version_of_each_day() -> None:
     assert plain.kept_versions.for_rollback == 0
     assert rolls.kept_versions == Retention(latest_only=True, for_rollback=3)
     assert stream(watch=Watch(reference="epoch 3"), alerts=rolls.alerts).kept_versions.for_rollback == 31
+    slow = Rule("f1 < 0.7", over="10d", hold="12h", do=[Rollback()])
+    assert stream(alerts=[slow, Rule("recall < 0.5", over="60d")]).kept_versions.for_rollback == 12
+
+
+@pytest.mark.parametrize(
+    ("rules", "words"),
+    [
+        ('Rule("speed < 1")', "there is no metric 'speed'"),
+        ('Rule("mae > 1")', "mae is not for task='binary'"),
+        ('Rule("f1 < 0.7", clear="f1 > 0.6")', "on the wrong side"),
+        ('Rule("drift", do=[Notify("op")])', "Notify('op') names no target"),
+        ('Rule("drift", do=[Pause("forest")])', "there is no model 'forest'"),
+        ('Rule("f1 < 0.7", over="1m", do=[Rollback()])', "over='1m' is shorter than a window"),
+    ],
+)
+def test_check_refuses_a_bad_rule_in_one_line_with_its_place(
+    rules: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    body = f"""
+from river import linear_model
+from millstream import Notify, Pause, Rollback, Rule, Stream
+stream = Stream(name="s", task="binary", model=lambda: linear_model.LogisticRegression(), alerts=[{rules}])
+"""
+    file = write(tmp_path, body, "s.py")
+    assert app.run(["check", file, "--home", str(tmp_path / "home"), "--bootstrap", "127.0.0.1:1"]) == 1
+    out, error = capsys.readouterr()
+    assert (out, error.count("\n")) == ("", 1)
+    assert f"{file}:4: InvalidStream: " in error
+    assert words in error
 
 
 def test_check_names_targets_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,6 +236,42 @@ def test_check_names_targets_that_cannot_be_reached(monkeypatch: pytest.MonkeyPa
         ("warning", "notify='ops': the environment variable OPS_SECRET is not set"),
         ("error", f"notify='b': the secret in the environment variable BROKEN {NO_BASE64}"),
         ("warning", "notify='c': no rule names it; add do=[Notify('c')], or alerts='all'"),
+        ("warning", f"notify='c': {READ}"),
+        ("warning", f"notify='c': {FORGED}"),
+    ]
+
+
+READ = "its address is http://, so alerts can be read on the way; use https://"
+BEARER = "its address is http://, so its token can be read on the way; use https://"
+FORGED = "nothing is signed, so anyone can forge an alert; add secret_env=, or url_env= if the address is a secret"
+
+
+@pytest.mark.parametrize(
+    ("target", "risks"),
+    [
+        (Webhook("a", url="https://a", secret_env="KEY"), []),
+        (Webhook("a", url="http://a", secret_env="KEY"), [READ]),
+        (Webhook("a", url="https://a"), [FORGED]),
+        (Webhook("a", url_env="URL", body=dict), []),
+        (Webhook("a", url_env="PLAIN"), [READ]),
+        *[
+            (Webhook("a", url=f"http://{host}:8/a", secret_env="KEY"), [])
+            for host in ("localhost", "127.0.0.1", "[::1]")
+        ],
+        (Alertmanager("a", url="http://alertmanager:9093"), []),
+        (Alertmanager("a", url="http://alertmanager:9093", token_env="KEY"), [BEARER]),
+        (Alertmanager("a", url="https://alertmanager", token_env="KEY"), []),
+    ],
+)
+def test_check_says_what_others_could_read_or_forge(
+    target: Webhook | Alertmanager, risks: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = {"KEY": "secret", "URL": "https://a/secret-path", "PLAIN": "http://b/secret-path"}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    found = list(look_at_alerts(stream(alerts=[Rule("drift", do=[Notify("a")])], notify=[target])))
+    assert [(each.severity, each.text.removeprefix("notify='a': ")) for each in found] == [
+        ("warning", risk) for risk in risks
     ]
 
 

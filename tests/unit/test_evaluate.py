@@ -82,6 +82,7 @@ def test_values_are_those_of_river_with_and_without_a_delay(name: str, place: st
     assert values(late, f"{name}, progressive") == at_once
 
 
+@pytest.mark.full
 def test_elec2_is_evaluated_as_by_river(elec_path: Path) -> None:
     stream = load_stream("elec2").stream
     rows = list(pairs(stream, str(elec_path)))

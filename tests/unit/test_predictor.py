@@ -17,6 +17,7 @@ from runtime.kafka_client.records import CommittedOffset, Output, Partition
 from schemas import codec
 from schemas.contract import Contract, Feature
 from schemas.dead_letters import read_dead_letter
+from schemas.event_times import read_event_time
 from schemas.events import Event, Label, Prediction, read_prediction
 from schemas.topics import Names, partition_of
 
@@ -248,3 +249,27 @@ def test_a_partition_nobody_committed_in_and_one_that_kafka_knows_are_begun_as_e
     note = f'{{"t": "{short_ids("id")}"}}'
     # Partition 1 was added; in 0 somebody has moved the place on purpose.
     assert taken_over(remembering({0: 40}), {0: CommittedOffset(20, note), 1: None}) == {0: 20, 1: 10}
+
+
+def test_a_prediction_has_its_events_time_on_the_broker_in_a_header_and_the_headers_of_the_event() -> None:
+    _, outputs = answer(Sent(Event("e1", NOW - 70_000, {"x": 9.0}).encode(), timestamp=NOW - 7))
+    assert outputs[0].headers == [("trace", b"1"), ("millstream-event-time", b"%d 1" % (NOW - 7))]
+    assert "millstream-event-time" not in [name for each in outputs[1:] for name, _ in each.headers]
+
+
+def test_of_many_events_that_are_read_at_once_a_few_stand_for_all() -> None:
+    predictor = Predictor(PredictorSettings(NAMES, Contract(), 4), OneVersion(served()), clock=lambda: NOW)
+    place = Partition(FEATURES, 0)
+    predictor.assigned(Assignment({place: None}, {place: 0}, {place: 9}, {FEATURES: "id"}))
+    predictor.tick(NOW)
+    sent = [Sent(event(x=1.0) if number % 3 else b"", offset=number, headers=()) for number in range(1000)]
+    outputs = predictor.process({place: sent})
+    whole = [output for output in outputs if output.topic == NAMES.topic("predictions")]
+    told = [found for each in whole if (found := read_event_time(each.headers)) is not None]
+    assert (len(whole), len(told), sum(each.events for each in told)) == (1000, 16, 1000)
+    assert all(output in whole for output in outputs if read_event_time(output.headers) is not None)
+
+
+def test_an_event_whose_record_has_no_time_is_not_told_of() -> None:
+    _, outputs = answer(Sent(event(x=9.0), timestamp=-1))
+    assert outputs[0].headers == [("trace", b"1")]

@@ -163,7 +163,7 @@ def test_windows_hold_hashes_and_counts_alone() -> None:
         features={"iban": Feature(type="string", private=True), "income": Feature(private=True), "amount": "number"},
         slices={"rich": "income > 1000", "amount": "amount"},
     )
-    rules = window_rules(stream)
+    rules = window_rules(stream, key=b"secret")
     features = {"iban": MARKER, "income": float(NUMBER), "amount": 31.5}
     found = example(**features)
     prediction = b"".join(

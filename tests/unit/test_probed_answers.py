@@ -13,6 +13,7 @@ from store_parts import SIGNER, store_on
 from consumers.model.checkpoints import PROBE, PROBED, Definition, LearnerCheckpoints, Log, Standing
 from consumers.model.model_state import LearnerState, LearningRules
 from consumers.model.river_model import ModelError, wrap
+from consumers.model.standing_answers import ANSWERS_SINCE
 from consumers.model.version_runtime import try_out
 from model_store import Manifest, MemoryBackend, ModelStore, Retention
 from model_store.generate_allowed_names import all_classes, instances
@@ -66,3 +67,41 @@ def test_a_version_of_every_model_of_river_answers_its_probe_as_it_did() -> None
                     raise AssertionError(f"{kind.__name__}: {error}") from error
                 tried += 1
     assert tried > 60
+
+
+class Stops(base.Classifier):  # type: ignore[misc]
+    """Answers with how often it has learned, up to a number, and always otherwise for other events."""
+
+    def __init__(self, most: int = 16) -> None:
+        self.most = most
+        self.learned = 0
+
+    def learn_one(self, x: dict[str, float], y: bool) -> None:
+        self.learned = min(self.most, self.learned + 1)
+
+    def predict_proba_one(self, x: dict[str, float]) -> dict[bool, float]:
+        share = 1 / (2 + self.learned + x["z"] ** 2)
+        return {True: share, False: 1 - share}
+
+
+def test_a_version_says_since_how_many_examples_the_answers_stand_still() -> None:
+    """Each has other probe events, the last that it has learned: so hashes of answers differ, and answers may not."""
+    rules = LearningRules(Target(task="binary"), Contract(), Stops, None, 100)
+    definition = Definition("m", "d", "c", allowed=frozenset({(Stops.__module__, Stops.__qualname__)}))
+    store = store_on(MemoryBackend(), SIGNER)
+
+    def new() -> LearnerCheckpoints:
+        return LearnerCheckpoints(store, definition, rules, Retention())
+
+    checkpoints, learning, said = new(), LearnerState(rules, Stops()), []
+    for number, example in enumerate(examples("binary"), 1):
+        learning.apply(example, number - 1)
+        if number % 4 == 0:
+            log = Log("t", 0, number)
+            written = checkpoints.write(learning, Standing(1, number, log), "interval", 0)
+            said.append(written.extra[ANSWERS_SINCE])
+            if number == 28:  # a learner that starts again
+                checkpoints = new()
+                learning = checkpoints.load(written)
+    assert said == [4, 8, 12, 16, 16, 16, 16, 16, 16, 16]
+    assert checkpoints.write(learning, Standing(2, 40, Log("t", 0, 40)), "start", 0).extra[ANSWERS_SINCE] == 40

@@ -6,6 +6,7 @@ import pytest
 from store_parts import MADE_MS, publish, store_on, version
 
 from consumers.model.checkpoints import REBUILD, REBUILD_START
+from millstream.versions.kept_versions import KeptVersions
 from millstream.versions.rollback import LEAST_MS, NothingBefore, before
 from model_store import MemoryBackend, ModelStore, VersionId
 from schemas.model_updates import Adopted, ModelUpdate, Serving
@@ -91,3 +92,14 @@ def test_a_replay_whose_parent_retention_has_taken_still_knows_what_served() -> 
             created_at_ms=MADE_MS + 5000 + examples,
         )
     assert before(store, [], version(2, 1000)) == version(1, 900)
+
+
+def test_the_store_says_when_a_kept_version_was_made_and_is_asked_for_its_list_once_a_minute(store: ModelStore) -> None:
+    now = [0.0]
+    kept = KeptVersions(store, lambda: now[0])
+    assert kept.made(version(1, 20)) == store.manifest(version(1, 20)).created_at_ms
+    assert kept.made(version(1, 40)) is None
+    publish(store, version(1, 40))
+    assert kept.made(version(1, 40)) is None
+    now[0] = 60.0
+    assert kept.made(version(1, 40)) == store.manifest(version(1, 40)).created_at_ms

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from unit.rule_monitor import HOUR, MINUTE, NAMES, T0, Monitor, finding, findings, states
+from unit.rule_monitor import DAY, HOUR, MINUTE, NAMES, T0, Monitor, finding, findings, states
 
+from consumers.monitor.drift.judge import Judge
+from consumers.monitor.drift.rules import DriftRules, Trailing
 from consumers.monitor.rules.rules import RulesSettings
 from consumers.monitor.windows import EXAMPLES, PREDICTIONS
 from millstream.stream.alert_rules import Notify, Pause, Rule, evaluated
@@ -192,6 +194,12 @@ def missing(count: int) -> Profile:
             1.5,
             100,
         ),
+        (
+            "model_age_p90 > 1h",
+            [window(1, profiles={"loop:model_age_ms": numbers([2000, 7_200_000], [80, 20])})],
+            3601.0,
+            100,
+        ),
     ],
 )
 def test_a_metric_of_windows_is_that_of_all_their_events(
@@ -228,6 +236,27 @@ def test_silence_of_the_events_raises_an_alert_by_the_clock_once_enough_is_known
     assert states(monitor.tick(70)) == [("monitor.events_per_second", "cleared")]
 
 
+def test_a_rate_is_that_of_whole_windows_also_where_only_hours_and_days_are_kept() -> None:
+    judge = Judge(DriftRules(15 * MINUTE, 1 / DAY, Trailing(DAY)))
+    last = 2 * 24 * 60 + 95
+    for minutes in range(0, last, 15):
+        judge.take(window(minutes, events=1800, span=15 * MINUTE))
+    found = {}
+    for over in ("15m", "40m", "1h", "150m", "260m", "30h"):
+        monitor = Monitor(Rule("events_per_second >= 0", over=over), window_ms=15 * MINUTE)
+        monitor.watched = judge  # type: ignore[assignment]
+        [alert] = monitor.tick(last + 2)
+        found[over] = alert.details["value"]
+    assert found == dict.fromkeys(found, "2")
+
+
+def test_a_stretch_of_a_window_and_a_half_is_two_windows() -> None:
+    monitor = Monitor(Rule("errors > 0.5", over="7m"))
+    monitor.watched.given = [window(0, errors={"model": 80}), window(5, errors={"model": 30})]
+    [alert] = monitor.judge(10)
+    assert alert.message == "errors is 0.55, over 10 min (errors > 0.5)"
+
+
 def test_a_monitor_that_is_behind_does_not_take_unread_events_for_silence() -> None:
     monitor = Monitor(Rule("events_per_second < 0.1", over="10m"))
     monitor.watched.given = [window(minutes) for minutes in range(0, 60, 5)]
@@ -249,3 +278,29 @@ def test_an_old_model_raises_an_alert() -> None:
     assert monitor.tick(100) == []
     [alert] = monitor.tick(111)
     assert alert.message == "model_age is 1.02 h, over 1 h (model_age > 1 h)"
+
+
+def test_versions_that_answer_alike_although_they_have_learned_raise_an_alert_until_one_answers_otherwise() -> None:
+    from schemas.model_updates import Published
+
+    monitor = Monitor(Rule("unchanged_examples > 1000"))
+    assert monitor.tick(5) == []  # no version is known
+
+    def announce(examples: int, since: int | None) -> None:
+        published = Published("s", 0, 3, examples, "t", 5, "", -1, -1, {})
+        monitor.known.take(published.key.encode(), ModelUpdate(T0, published).encode())
+        monitor.decisions.follow(monitor.known)
+        monitor.store.since = since
+
+    announce(81_000, 80_500)
+    assert monitor.tick(10) == []
+    announce(82_000, 80_500)
+    [alert] = monitor.tick(15)
+    assert alert.message == (
+        "unchanged_examples is 1500 (unchanged_examples > 1000): "
+        "versions 3/80500 to 3/82000 answer the same events alike"
+    )
+    announce(82_000, None)  # the store does not answer
+    assert monitor.tick(20) == []
+    announce(82_100, 82_100)
+    assert states(monitor.tick(25)) == [("monitor.unchanged_examples", "cleared")]

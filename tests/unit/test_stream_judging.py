@@ -35,6 +35,9 @@ class NoVersions:
     def keep(self, version: VersionId) -> None:
         raise AssertionError(version)
 
+    def answers_since(self, version: VersionId) -> int | None:
+        return None
+
 
 class Stream:
     """A stream's judging; its windows are numbered from `T0`."""

@@ -225,7 +225,8 @@ def _constants(rows: Rows) -> Floats:
     distinct = rows.of("distinct")
     with np.errstate(all="ignore"):
         found: Floats = (distinct == 1).sum(axis=0) / np.maximum((distinct > 0).sum(axis=0), 1)
-    return found
+    # Where the number of distinct values is not known, nothing was seen to vary either.
+    return np.where(np.isnan(distinct).all(axis=0), np.nan, found)
 
 
 def shapes_of(quantiles: Floats, tied: NDArray[np.bool_]) -> Floats:

@@ -83,6 +83,13 @@ class History:
         Range of time (ms) whose windows are needed whatever their age.
     merging
         Returns one window of a length (ms) for several.
+
+    Attributes
+    ----------
+    first_time
+        The earliest of the broker's times (ms) in any window, `None` before the first.
+    needed
+        Number of changes of the buckets in the range `kept`.
     """
 
     def __init__(
@@ -95,12 +102,15 @@ class History:
             del self.scales[0]
         self._keep_ms, self._kept = keep_ms, kept
         self._merging = merging
+        self.first_time: int | None = None
+        self.needed = 0
         self._clock = -1
         self._keys: dict[int, dict[bytes, None]] = {}
 
     def take(self, window: Window) -> Closed:
         """Take a window, or a merged one that was written before; one that was taken before changes nothing."""
         done = Closed()
+        self.first_time = window.first_time if self.first_time is None else min(self.first_time, window.first_time)
         if window.partition < 0:
             self._replace(window)
         else:
@@ -108,6 +118,9 @@ class History:
             if window.key in keys:
                 return done
             keys[window.key] = None
+            if window.start < self._clock and self._is_kept(window.start):
+                # The windows of a pass over the log come bucket by bucket: the ones before are whole.
+                self._close(done, window.start)
             self._add(0, window, done)
         if window.start > self._clock:
             self._clock = window.start
@@ -149,11 +162,13 @@ class History:
             if start not in upper.closed:
                 upper.open.setdefault(start, []).append(window)
 
-    def _close(self, done: Closed) -> None:
-        """Close the buckets that ended at least one window ago."""
+    def _close(self, done: Closed, filling: int | None = None) -> None:
+        """Close the buckets that ended at least one window ago, but not those that hold the time `filling` (ms)."""
         for place, scale in enumerate(self.scales):
             ended = sorted(start for start in scale.open if start + scale.span + self.window_ms <= self._clock)
             for start in ended:
+                if filling is not None and start <= filling < start + scale.span:
+                    continue
                 parts = scale.open.pop(start)
                 row = self._store(scale, self._merged(parts, scale.span, start))
                 done.buckets.append((place, row, self._last))
@@ -168,6 +183,7 @@ class History:
         self._last, row = window, row_of(window, self.names)
         scale.closed[window.start] = Bucket(row, window.events, window)
         scale.whole.add(window.start)
+        self.needed += self._is_kept(window.start)
         return row
 
     def _shrink(self) -> None:

@@ -72,7 +72,8 @@ class Judge:
         ended: list[Finding] = []
         for place, row, merged in done.buckets:
             ended += watched.judge(place, row, self._tests())
-            if place == 0:
+            if place == 0 and row.start > watched.detected:  # detectors take the buckets in their order
+                watched.detected = row.start
                 ended += self._detecting.take(merged, row)
         return self._judgement(window.kind, done, ended)
 
@@ -129,6 +130,7 @@ class Watched:
             Tracking(place, span, self.history.names, length if trailing else None)
             for place, span in enumerate(self._spans)
         ]
+        self.detected = -1  # start of the newest bucket that detectors were fed with: they take the buckets in order
         self._frame: Frame | None = None
         self._covered = -1
         self._frames: dict[tuple[int, ...], Frame | None] = {}
@@ -168,12 +170,13 @@ class Watched:
         """Return the reference of a bucket; `None` if there is none, or the bucket is part of it."""
         reference = self._rules.reference
         if isinstance(reference, Between):
-            if row.start < reference.until_ms:
+            if row.start < reference.until_ms or not self._begun(reference):
                 return None
             since, until, short = reference.since_ms, reference.until_ms, False
         else:
             since, until, short = self._trailing(row, reference.span_ms)
-        made_for = (since, until, short, len(self.history.names.subjects), len(self.history.names.pairs))
+        names = self.history.names
+        made_for = (since, until, short, len(names.subjects), len(names.pairs), self.history.needed)
         if made_for not in self._frames:
             rows = [self.history.rows(place, since, until) for place in range(len(self._spans))]
             made = frame_of(rows, self._spans, self.history.names, short=short)
@@ -184,6 +187,11 @@ class Watched:
                 del self._frames[next(iter(self._frames))]
         self._frame = self._frames[made_for]
         return self._frame
+
+    def _begun(self, reference: Between) -> bool:
+        """Return whether there are windows from the reference's beginning on: a part of it has no daily cycle."""
+        first, window = self.history.first_time, self._rules.window_ms
+        return first is not None and first // window <= reference.since_ms // window
 
     def _trailing(self, row: Row, span: int) -> tuple[int, int, bool]:
         """Return begin and end (ms) of the reference of a bucket, and whether it is shorter than meant."""

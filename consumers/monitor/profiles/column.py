@@ -167,7 +167,10 @@ class Column:
 
 
 class PrivateColumn:
-    """The values of a private feature: counts by type, keyed hashes, and counts of texts and booleans by their hash."""
+    """The values of a private feature: counts by type, keyed hashes, and counts of texts and booleans by their hash.
+
+    Without a key there are counts by type alone: anyone could try values against hashes without one.
+    """
 
     __slots__ = ("_categories", "_distinct", "_key", "present", "types")
 
@@ -193,6 +196,10 @@ class PrivateColumn:
                 if count:
                     self.types[name] = self.types.get(name, 0) + count
             tag = b"number" if kind in (int, float) else _KINDS[kind].encode()
+            if not self._key:
+                self._distinct.are_all = not finite and self._distinct.are_all
+                self._categories.rest += len(finite) if kind in (str, bool) else 0
+                continue
             counts = Counter(map(_as_bytes, finite))
             hashes = text_hashes(tag, counts, self._key)
             self._distinct.add(hashes)

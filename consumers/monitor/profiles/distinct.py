@@ -3,14 +3,14 @@
 The hash of a number is that of its double, so that 1 and 1.0 are one value; whole numbers that no double holds exactly
 have hashes of their own. Hashes of texts, bytes and vectors are BLAKE2b. All are whole numbers of 63 bits.
 
-Hashes of private features are BLAKE2b with a key. They cannot be turned back, but who has the key can try values, and
-finds those of a feature that has few. A key that only the stream's name is made of keeps values out of sight, not from
-somebody who searches for them.
+Hashes of private features are BLAKE2b with a secret key: nobody without it can find the value of a hash by trying. How
+often each hash occurs is there for everybody.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Sequence
 from typing import Final, TypeAlias
 
@@ -55,8 +55,13 @@ class Distinct:
 
 
 def distinct(profile: Profile) -> float:
-    """Return the number of distinct values: exact up to 64, else estimated, with a standard error of 13 %."""
+    """Return the number of distinct values: exact up to 64, else estimated, with a standard error of 13 %.
+
+    It is NaN if there are values without hashes.
+    """
     hashes = profile.hashes
+    if not hashes and not profile.hashes_are_all:
+        return math.nan
     if profile.hashes_are_all or not hashes:
         return float(len(hashes))
     return max((len(hashes) - 1) / ((hashes[-1] + 1) / _RANGE), float(len(hashes)))

@@ -27,6 +27,9 @@ class VersionsBefore(Protocol):
     def keep(self, version: VersionId) -> None:
         """Protect a version from retention."""
 
+    def answers_since(self, version: VersionId) -> int | None:
+        """Return with how many examples a version's answers changed last, `None` if nobody can tell now."""
+
 
 @dataclass(frozen=True)
 class Cause:

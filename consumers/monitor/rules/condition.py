@@ -21,6 +21,8 @@ METRIC: Final = "metric"
 ERRORS: Final = "errors"
 EVENTS_PER_SECOND: Final = "events_per_second"
 MODEL_AGE: Final = "model_age"
+VERSION_LAG: Final = "version_lag"
+UNCHANGED_EXAMPLES: Final = "unchanged_examples"
 LATENCY: Final = "latency"
 LABEL_DELAY: Final = "label_delay"
 
@@ -45,14 +47,16 @@ _TIMES: Final[Mapping[str, float]] = MappingProxyType(
     {
         **{f"{LATENCY}_p{each}": _MS for each in QUANTILES},
         **{f"{LABEL_DELAY}_p{each}": _SECOND for each in QUANTILES},
+        **{f"{MODEL_AGE}_p{each}": _SECOND for each in QUANTILES},
         MODEL_AGE: _SECOND,
+        VERSION_LAG: _SECOND,
     }
 )
 _UNITS: Final[Mapping[str, float]] = MappingProxyType(
     {"ms": 1.0, "s": 1000.0, "m": 60_000.0, "h": 3_600_000.0, "d": 86_400_000.0}
 )
 _SHARES: Final = (ERRORS, MISSING, *SERVED.keys() - {"log_loss", "mae", "rmse"})
-NAMES: Final = (*SERVED, ERRORS, EVENTS_PER_SECOND, *_TIMES, MISSING, METRIC, DRIFT)
+NAMES: Final = (*SERVED, ERRORS, EVENTS_PER_SECOND, *_TIMES, UNCHANGED_EXAMPLES, MISSING, METRIC, DRIFT)
 _FORM: Final = re.compile(
     r"(?P<metric>.+?)\s*(?P<sign><=|>=|<|>)\s*(?P<number>[^<>=\s]+)(?:\s*(?P<unit>ms|s|m|h|d|%))?"
 )
@@ -156,7 +160,12 @@ def parse(text: str) -> Condition:
         return Condition(metric, of)
     if found is None:
         raise InvalidCondition(f"compare {metric} with a number, such as '{metric}{f'({of})' if of else ''} > 0.1'")
-    return Condition(metric, of, found["sign"], _number(metric, found["number"], found["unit"]))
+    number = _number(metric, found["number"], found["unit"])
+    if metric in _SHARES and not 0 <= number <= 1:
+        raise InvalidCondition(f"{metric} is a share from 0 to 1, such as 0.05 or 5%")
+    if metric != METRIC and number < 0:
+        raise InvalidCondition(f"{metric} is never below 0")
+    return Condition(metric, of, found["sign"], number)
 
 
 def _subject(text: str) -> tuple[str, str]:

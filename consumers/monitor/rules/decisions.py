@@ -32,6 +32,8 @@ class InForce:
         Ids of the models whose learning is paused.
     announced_ms
         Time of the last announcement of a version of the serving model, `None` if there is none.
+    newest
+        The newest announced version of the serving model, `None` if there is none.
     """
 
     model: str
@@ -40,6 +42,7 @@ class InForce:
     follows: str = ""
     paused: frozenset[str] = frozenset()
     announced_ms: int | None = None
+    newest: VersionId | None = None
 
 
 class Decisions:
@@ -67,6 +70,7 @@ class Decisions:
             known.follows(SHARD),
             frozenset(each for each, decision in learning.items() if decision is not None and decision.paused),
             known.announced_at(model, SHARD),
+            next((each.version for each in known.announced_of(model, SHARD)), None),
         )
         with self._lock:
             self._now = now

@@ -1,8 +1,8 @@
 """Evaluation of a stream's alert rules on judged windows.
 
 Rules about windows are evaluated once for each bucket of the log, when it is judged, and know only the log's time:
-their alerts do not depend on when the monitor reads. Only the rate of events and the age of the model are evaluated
-by the clock, because nothing is judged while nothing comes.
+their alerts do not depend on when the monitor reads. Only the rate of events and the facts of the newest version are
+evaluated by the clock, because nothing is judged while nothing comes.
 
 The alerts, and the records of the actions, go into the transaction that also holds `Rules.remembered`.
 """
@@ -11,28 +11,37 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from consumers.monitor.drift.findings import Finding, Judgement
 from consumers.monitor.drift.judge import Judge
 from consumers.monitor.rules.actions import Actions, Cause, VersionsBefore
-from consumers.monitor.rules.condition import DRIFT, EVENTS_PER_SECOND, MODEL_AGE, Condition
+from consumers.monitor.rules.condition import (
+    DRIFT,
+    EVENTS_PER_SECOND,
+    MODEL_AGE,
+    UNCHANGED_EXAMPLES,
+    VERSION_LAG,
+    Condition,
+)
 from consumers.monitor.rules.decisions import InForce
 from consumers.monitor.rules.rule import ROLE_PREFIX, AlertRule
 from consumers.monitor.rules.state import RulesState, RuleState, short
 from consumers.monitor.rules.values import Measured, ServedValues, measure
+from consumers.monitor.rules.version_lag import VersionLag
 from consumers.monitor.windows import PREDICTIONS
 from runtime.kafka_client.records import Output
 from schemas.alerts import Alert
 from schemas.duration_text import spoken
-from schemas.profiles import FEATURE, HOUR_MS
+from schemas.model_names import version_text
+from schemas.profiles import DAY_MS, FEATURE, HOUR_MS, Window
 from schemas.topics import Names
 
 MOST_FINDINGS: Final = 20
 _IN_MESSAGE: Final = 3
 _LONGEST_FINDING: Final = 300
-_BY_CLOCK: Final = (EVENTS_PER_SECOND, MODEL_AGE)
+_BY_CLOCK: Final = (EVENTS_PER_SECOND, MODEL_AGE, UNCHANGED_EXAMPLES)
 
 
 @dataclass(frozen=True)
@@ -98,12 +107,16 @@ class Rules:
         say: Callable[[str], None] = print,
         clock: Callable[[], int] | None = None,
     ) -> None:
-        self._settings = settings
+        rules = [replace(each, over_ms=_whole(each.over_ms, settings.window_ms)) for each in settings.rules]
+        self._settings = replace(settings, rules=rules)
         self._decisions = decisions
         self._served = served
         self._say = say
         self._clock = clock or (lambda: time.time_ns() // 1_000_000)
         self._actions = Actions(settings.names, decisions, versions)
+        self._store = versions
+        self._lag = VersionLag()
+        self._compares_versions = any(rule.when.metric == VERSION_LAG for rule in settings.rules)
         self._state = RulesState()
         self._ticked = self._judged_at = self._clock()
 
@@ -132,6 +145,11 @@ class Rules:
 
     # --- evaluation --------------------------------------------------------------------------------
 
+    def take(self, window: Window) -> None:
+        """Take a window of the profiles topic, before its judgement: also one that was judged before."""
+        if self._compares_versions:
+            self._lag.take(window)
+
     def judged(self, judgement: Judgement, judge: Judge, kind: str) -> list[Output]:
         """Evaluate the rules about one kind of windows, of which a bucket was judged; return alerts and actions.
 
@@ -152,13 +170,16 @@ class Rules:
             if rule.when.metric == DRIFT:
                 outputs += self._step(rule, self._drift(rule.when, judgement))
             elif rule.when.metric not in _BY_CLOCK and rule.when.kind == kind:
-                windows = judge.windows(end - rule.over_ms, end)
-                found = measure(rule.when, windows, rule.over_ms, self._served)
-                outputs += self._step(rule, self._compared(rule, found, end))
+                outputs += self._step(rule, self._compared(rule, self._measured(rule, end, judge), end))
         return outputs
 
+    def _measured(self, rule: AlertRule, end: int, judge: Judge) -> Measured | None:
+        if rule.when.metric == VERSION_LAG:
+            return self._lag.measure(end)
+        return measure(rule.when, judge.windows(end - rule.over_ms, end), rule.over_ms, self._served)
+
     def tick(self, now_ms: int, judge: Judge) -> list[Output]:
-        """Evaluate the rules about the rate of events and the age of the model, once for each length of a window."""
+        """Evaluate the rules about the rate of events and the newest version, once for each length of a window."""
         outputs = self._gone()
         if now_ms < self._ticked + self._settings.window_ms or self._is_behind(now_ms):
             return outputs
@@ -179,13 +200,28 @@ class Rules:
         if rule.when.metric == MODEL_AGE:
             announced = self._decisions().announced_ms
             return None if announced is None else Measured(max(0, now_ms - announced) / 1000, rule.least)
+        if rule.when.metric == UNCHANGED_EXAMPLES:
+            return self._unchanged(rule)
+        window = self._settings.window_ms
         # The newest windows may be open still: one length until they close, and one until they are here.
-        until = now_ms - 2 * self._settings.window_ms
-        since = until - rule.over_ms
+        until = _whole(now_ms - 3 * window + 1, window)
+        # Of older stretches there are only hours and days: a rate is of whole ones.
+        step = max(window, HOUR_MS if rule.over_ms > HOUR_MS else 0, DAY_MS if rule.over_ms > DAY_MS else 0)
+        since = (until - rule.over_ms) // step * step
         if not judge.knows(since):
             return None  # the monitor does not know a stretch of this length yet
-        found = measure(rule.when, judge.windows(since, until), rule.over_ms, self._served)
+        found = measure(rule.when, judge.windows(since, until), until - since, self._served)
         return None if found is None else Measured(found.value, max(found.count, rule.least))
+
+    def _unchanged(self, rule: AlertRule) -> Measured | None:
+        """Return how many examples the newest version has learned since its answers changed."""
+        newest = self._decisions().newest
+        since = None if newest is None else self._store.answers_since(newest)
+        if newest is None or since is None:
+            return None
+        first = version_text(newest.model, newest.epoch, since)
+        told = f"versions {first} to {newest.epoch}/{newest.examples} answer the same events alike"
+        return Measured(newest.examples - since, rule.least, told if since < newest.examples else "")
 
     def _compared(self, rule: AlertRule, found: Measured | None, at: int) -> _Seen | None:
         if found is None or found.count < rule.least:
@@ -277,12 +313,20 @@ class Rules:
         return Output(self._settings.names.topic("alerts"), 0, alert.name.encode(), alert.encode())
 
 
+def _whole(length_ms: int, unit_ms: int) -> int:
+    """Return a time rounded up to whole units."""
+    return -(-length_ms // unit_ms) * unit_ms
+
+
 def _described(rule: AlertRule, seen: _Seen) -> tuple[str, dict[str, str]]:
     """Return the message and the details of an alert."""
     details = {"rule": str(rule.when), "since_ms": str(seen.bad_since)}
     if seen.measured is not None:
         value, count = rule.when.said(seen.measured.value), seen.measured.count
         details |= {"value": f"{seen.measured.value:.6g}", "count": str(count)}
+        if seen.measured.text:
+            details["what"] = seen.measured.text
+            return f"{rule.when.subject} is {value} ({rule.when}): {seen.measured.text}", details
         return f"{rule.when.subject} is {value}, over {spoken(rule.over_ms)} ({rule.when})", details
     texts = [each.text[:_LONGEST_FINDING] for each in seen.findings]
     details |= {f"finding.{number:02}": text for number, text in enumerate(texts[:MOST_FINDINGS], 1)}

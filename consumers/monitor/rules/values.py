@@ -10,7 +10,6 @@ from consumers.monitor.profiles import merged_numbers, quantiles
 from consumers.monitor.rules.condition import (
     ERRORS,
     EVENTS_PER_SECOND,
-    LABEL_DELAY,
     LATENCY,
     METRIC,
     MISSING,
@@ -39,10 +38,17 @@ class ServedValues(Protocol):
 
 @dataclass(frozen=True)
 class Measured:
-    """A metric's value, and the number of events, labels or external values that it comes from."""
+    """A metric's value, and the number of events, labels or external values that it comes from.
+
+    Attributes
+    ----------
+    text
+        What the value is of, for people; empty if the metric's name says it.
+    """
 
     value: float
     count: int
+    text: str = ""
 
 
 def measure(condition: Condition, windows: Sequence[Window], over_ms: int, served: ServedValues) -> Measured | None:
@@ -61,9 +67,8 @@ def measure(condition: Condition, windows: Sequence[Window], over_ms: int, serve
         count = sum(each.events for each in windows if each.kind == PREDICTIONS)
         return Measured(1000 * count / over_ms, count)
     name, _, quantile = metric.rpartition("_p")
-    key = {LATENCY: "latency_ms", LABEL_DELAY: "label_delay_ms"}[name]
     unit = 1.0 if name == LATENCY else 1000.0
-    return _quantile(_numbers(windows, f"{profiles.LOOP}:{key}"), int(quantile) / 100, unit)
+    return _quantile(_numbers(windows, f"{profiles.LOOP}:{name}_ms"), int(quantile) / 100, unit)
 
 
 def _profiles(windows: Iterable[Window], key: str) -> Iterator[tuple[Window, Profile]]:

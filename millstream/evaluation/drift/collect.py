@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from consumers.monitor.drift.findings import Finding
@@ -13,7 +13,7 @@ from millstream.reading.timestamps import utc
 from millstream.reading.topic_readers import each_record
 from runtime.kafka_client.cluster import Cluster, MissingTopic
 from schemas.codec import CodecError
-from schemas.profiles import LOOP, Profile, Window, read_window
+from schemas.profiles import LOOP, Profile, Window, place_of, read_window
 from schemas.topics import PROFILES, Names
 
 
@@ -48,11 +48,25 @@ class Collected:
     windows: list[Window]
 
 
-def stored_windows(cluster: Cluster, names: Names, stream: str) -> Iterator[Window]:
-    """Yield the windows of the profiles topic in its order. Raises NoWindows if there is no such topic."""
+def stored_windows(
+    cluster: Cluster, names: Names, stream: str, wanted: Callable[[str, int], bool] = lambda topic, start: True
+) -> Iterator[Window]:
+    """Yield the windows of the profiles topic in its order.
+
+    Parameters
+    ----------
+    wanted
+        Returns whether to decode a window, given its topic and start (ms): that is most of the work.
+
+    Raises
+    ------
+    NoWindows
+        If there is no such topic.
+    """
     try:
         for record in each_record(cluster, names, PROFILES):
-            if record.value is not None:
+            place = place_of(record.key or b"")
+            if record.value is not None and (place is None or wanted(*place)):
                 try:
                     yield read_window(record.value)
                 except CodecError:
@@ -64,17 +78,34 @@ def stored_windows(cluster: Cluster, names: Names, stream: str) -> Iterator[Wind
         ) from error
 
 
-def collect(windows: Iterable[Window], rules: DriftRules, stream: str, since_ms: int | None = None) -> Collected:
+def collect(
+    windows: Iterable[Window],
+    rules: DriftRules,
+    stream: str,
+    since_ms: int | None = None,
+    reference: Iterable[Sequence[Window]] = (),
+    told: Sequence[str] = (),
+) -> Collected:
     """Judge the windows, and compare those from `since_ms` on (by default the newest) with the reference.
+
+    Parameters
+    ----------
+    reference
+        Windows that belong to a fixed reference, and are not judged themselves.
+    told
+        Why the reference is not whole, once it was read.
 
     Raises
     ------
     NoWindows
-        If there are none, or none so late.
+        If there are none, or none so late, or nothing of the reference.
     """
     judge = Judge(rules)
     ended: list[Finding] = []
     newest = -1
+    for part in reference:
+        judge.learn(part)
+        newest = max([newest, *(window.start + window.span for window in part)])
     for window in windows:
         judgement = judge.take(window)
         newest = max(newest, window.start + window.span)
@@ -90,9 +121,12 @@ def collect(windows: Iterable[Window], rules: DriftRules, stream: str, since_ms:
     if not now:
         raise NoWindows(f"{stream} has no window since then: the newest begins at {utc(kept[-1].start)} UTC")
     used = judge.references()
+    if told and not used:
+        raise NoWindows("; ".join(told))
     since = min((each.since_ms for each in used), default=0)
     until = max((each.until_ms for each in used), default=0)
-    before = [each for each in kept if since <= each.start < min(until, begin)]
+    # The first windows of the reference may be kept as an hour or a day that begins before them.
+    before = [each for each in kept if since < each.start + each.span and each.start < min(until, begin)]
     recent = [each for each in ended if (each.until_ms or 0) >= begin]
     return Collected(
         profiles_of(before, rules.merging),
@@ -102,7 +136,7 @@ def collect(windows: Iterable[Window], rules: DriftRules, stream: str, since_ms:
         begin,
         max(each.start + each.span for each in now),
         [*judge.findings, *recent],
-        judge.note,
+        "; ".join([*filter(None, [judge.note]), *told]),
         kept,
     )
 

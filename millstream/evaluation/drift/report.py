@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from math import isnan
 from typing import Any
 
 import msgspec
@@ -29,7 +30,7 @@ class Summary(msgspec.Struct, frozen=True):
 
     events: int
     missing: float
-    distinct: float
+    distinct: float | None
     mean: float | None
     deviation: float | None
     least: float | None
@@ -46,7 +47,7 @@ class Summary(msgspec.Struct, frozen=True):
         return cls(
             events,
             profile.missing / events if events else 0.0,
-            distinct(profile),
+            None if isnan(different := distinct(profile)) else different,
             None if numbers is None else numbers.mean,
             None if numbers is None else (numbers.squares / max(numbers.count - 1, 1)) ** 0.5,
             None if numbers is None else numbers.least,
@@ -165,7 +166,7 @@ def _spoken(profile: Profile | None) -> str:
         said += [f"{name[:24]} {share:.1%}" for name, share in list(it.categories.items())[:3]]
     if it.missing:
         said.append(f"missing {it.missing:.1%}")
-    return ", ".join(said) or f"{it.distinct:.0f} distinct"
+    return ", ".join(said) or ("counted" if it.distinct is None else f"{it.distinct:.0f} distinct")
 
 
 def _number(value: float) -> str:

@@ -102,6 +102,10 @@ METRICS: Final[dict[str, Metric]] = {
     "millstream_checkpoint_timestamp_seconds": Metric("gauge", "When the newest version was made."),
     "millstream_checkpoint_epoch": Metric("gauge", "Epoch of the newest version."),
     "millstream_checkpoint_examples": Metric("gauge", "Examples that the newest version has learned."),
+    "millstream_checkpoint_unchanged_examples": Metric(
+        "gauge",
+        "Examples that the model has learned since its answers to the same events changed, at the newest version.",
+    ),
     "millstream_checkpoint_duration_seconds": Metric("histogram", "What writing a version took."),
     "millstream_model_size_bytes": Metric("gauge", "The model, as it is stored."),
     "millstream_model_metric": Metric(

@@ -22,6 +22,7 @@ from consumers.judge.offset_metadata import JudgeMetadata
 from consumers.learner.offset_metadata import LearnerMetadata
 from consumers.loop.offset_metadata import OffsetMetadata
 from consumers.model.quality import quality
+from consumers.model.standing_answers import answers_since
 from consumers.monitor.offset_metadata import MonitorMetadata
 from consumers.notifier.offset_metadata import NotifierMetadata
 from consumers.predictor.offset_metadata import PredictorMetadata
@@ -303,6 +304,7 @@ class RoleCollector(Collector):
         yield "millstream_checkpoint_timestamp_seconds", _one(newest.created_at_ms / 1000)
         yield "millstream_checkpoint_epoch", _one(newest.version.epoch)
         yield "millstream_checkpoint_examples", _one(newest.version.examples)
+        yield "millstream_checkpoint_unchanged_examples", _one(newest.examples - answers_since(newest))
         yield "millstream_model_size_bytes", _one(newest.extra.get("model_bytes"))
         found = quality(newest.metrics)
         yield "millstream_served_worse_than_baseline", _one(None if found is None else found.worse)
