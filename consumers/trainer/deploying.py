@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
+
+import msgspec
 
 from consumers.trainer.rules import Deploy
 from consumers.trainer.work import InForce, Trained
@@ -10,6 +12,9 @@ from runtime.kafka_client.records import Output
 from schemas.model_names import name_of
 from schemas.model_updates import Decision, ModelUpdate, Promoted
 from schemas.topics import Names
+
+_MOST_BYTES: Final = 700_000  # Kafka takes records of 1 MB
+_LARGE_PARTS: Final = ("table", "comparison", "left_out", "parameters", "notes")
 
 
 class Deployed(NamedTuple):
@@ -44,6 +49,17 @@ def deploy(names: Names, how: Deploy, trained: Trained, now: InForce, now_ms: in
     elif how == "if-better":
         text += ": it is not better" if trained.better is False else ": it could not be compared with what serves"
     return Deployed(_decided(names, now_ms, published), text)
+
+
+def end_detail(trained: Trained, deployed: Deployed) -> dict[str, Any]:
+    """Return what the record of a job's end says; parts that would make it too large are only in the manifest."""
+    told = {"version": trained.version, "why": trained.why, "deployed": deployed.text}
+    detail = {**trained.detail, **told}
+    for part in _LARGE_PARTS:
+        if len(msgspec.json.encode(detail)) <= _MOST_BYTES:
+            break
+        detail[part] = f"too large: `millstream models show STREAM {trained.version}` has it"
+    return detail
 
 
 def _decided(names: Names, now_ms: int, *decisions: Decision) -> list[Output]:

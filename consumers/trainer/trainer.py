@@ -22,7 +22,7 @@ from consumers.loop.start_offsets import Starts
 from consumers.roles import TRAINER
 from consumers.trainer.alerts import TrainerAlerts
 from consumers.trainer.asking import Asking
-from consumers.trainer.deploying import deploy
+from consumers.trainer.deploying import deploy, end_detail
 from consumers.trainer.offset_metadata import TrainerMetadata, Working, Written
 from consumers.trainer.rules import BatchRules
 from consumers.trainer.training import TrainingFailed, TrainingProgress
@@ -306,8 +306,7 @@ class Trainer:
         deployed = deploy(self._settings.names, self._rules[job.model].deploy, trained, self._serving(), now_ms)
         self._note.deployed += deployed.serves
         self._say(f"job {job.id} is done: {trained.version}: {deployed.text}")
-        detail = {**trained.detail, "version": trained.version, "why": trained.why, "deployed": deployed.text}
-        ended = self._end(job, "done", now_ms, detail)
+        ended = self._end(job, "done", now_ms, end_detail(trained, deployed))
         return [*deployed.outputs, *ended, *self._alerts.succeeded(job.model, now_ms)]
 
     def _fail(self, job: Job, why: str, now_ms: int) -> list[Output]:

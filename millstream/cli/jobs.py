@@ -85,11 +85,13 @@ def show(stream: StreamName, job: _Newest = None, /, *, where: Where = HERE, jso
     print_fields(_fields(row))
     result = row["result"] or {}
     table = result.get("table") or []
-    if table:
+    if isinstance(table, list) and table:
         columns = list(dict.fromkeys(name for each in table for name in each))
         cells = [[_short(each.get(name)) for name in columns] for each in table]
         print_table(columns, cells, title="search")
-    _print_comparison(result.get("comparison") or {})
+    comparison = result.get("comparison")
+    if isinstance(comparison, dict):
+        _print_comparison(comparison)
 
 
 @app.command

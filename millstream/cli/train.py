@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import cyclopts
@@ -81,19 +82,21 @@ def train(
 
 def _wait(cluster: Cluster, names: Names, job: Job) -> None:
     """Show the progress of a job until it has ended."""
-    from millstream.reading.jobs import read_states
+    from millstream.reading.jobs import JobsFollower
 
     say(f"job {job.id} waits for a trainer")
     begun = 0
-    with Bar("steps") as bar:
+    with Bar("steps") as bar, closing(JobsFollower(cluster, names)) as jobs:
         while True:
-            known = read_states(cluster, names).get(job.id)
-            if known is None or not known.open:
+            for _ in jobs.look():
+                pass
+            known = jobs.states.get(job.id)  # another writer's open transaction can hide it for a while
+            if known is not None and not known.open:
                 return
-            if known.attempts > begun:
+            if known is not None and known.attempts > begun:
                 begun = known.attempts
                 say(f"attempt {begun} by {known.by}")
-            if known.step is not None:
+            if known is not None and known.step is not None:
                 bar.show(known.step.done, known.step.of or None, known.step.text)
             time.sleep(_LOOK_S)
 

@@ -25,31 +25,45 @@ class NoSuchJob(Exception):  # noqa: N818
     """There is no job with this id."""
 
 
-def read_states(cluster: Cluster, names: Names) -> JobStates:
-    """Return the state of a stream's jobs. Raises MissingTopic if it has no jobs topic."""
-    states = JobStates()
-    for offset, record in records(cluster, names):
-        states.take(offset, record)
-    return states
-
-
-def records(cluster: Cluster, names: Names, job: str | None = None) -> Iterator[tuple[int, JobRecord]]:
-    """Yield the records of a stream's jobs, or those of one job, with their offsets, in the topic's order.
+class JobsFollower:
+    """State of a stream's jobs, brought up to date by each `look`. Close it after use.
 
     Raises
     ------
     MissingTopic
         If the stream has no jobs topic.
     """
-    topic = names.topic("jobs")
-    with closing(cluster.consumer()) as consumer:
-        if topic not in consumer.topics():
-            raise MissingTopic(f"there is no topic {topic}: `millstream topics create STREAM` makes it")
-        begin, end = topic_readers.begin(consumer, topic), topic_readers.end(consumer, topic)
-        for record in topic_readers.between(consumer, Partition(topic, 0), begin, end):
+
+    def __init__(self, cluster: Cluster, names: Names) -> None:
+        self._topic = names.topic("jobs")
+        self._consumer = cluster.consumer()
+        self._next: int | None = None
+        self.states = JobStates()
+        if self._topic not in self._consumer.topics():
+            self.close()
+            raise MissingTopic(f"there is no topic {self._topic}: `millstream topics create STREAM` makes it")
+
+    def look(self) -> Iterator[tuple[int, JobRecord]]:
+        """Yield the records since the last look that have changed anything, with their offsets."""
+        consumer, end = self._consumer, topic_readers.end(self._consumer, self._topic)
+        begin = topic_readers.begin(consumer, self._topic) if self._next is None else self._next
+        for record in topic_readers.between(consumer, Partition(self._topic, 0), begin, end):
             read = read_record(record.value)
-            if read is not None and job in (None, read.id):
+            if read is not None and self.states.take(record.offset, read):
                 yield record.offset, read
+        self._next = max(begin, end)
+
+    def close(self) -> None:
+        """Close the client."""
+        self._consumer.close()
+
+
+def read_states(cluster: Cluster, names: Names) -> JobStates:
+    """Return the state of a stream's jobs. Raises MissingTopic if it has no jobs topic."""
+    with closing(JobsFollower(cluster, names)) as follower:
+        for _ in follower.look():
+            pass
+        return follower.states
 
 
 def job_row(known: KnownJob) -> Row:
@@ -87,10 +101,11 @@ def whole_job(cluster: Cluster, names: Names, job: str | None) -> Row:
     NoSuchJob
         If there is none.
     """
-    states, several = JobStates(), dict[str, list[Row]]()
-    for offset, record in records(cluster, names):
-        if states.take(offset, record):
+    several: dict[str, list[Row]] = {}
+    with closing(JobsFollower(cluster, names)) as follower:
+        for _, record in follower.look():
             several.setdefault(record.id, []).append(record_row(record))
+    states = follower.states
     wanted = next((each.job.id for each in reversed([*states])), None) if job is None else job
     known = None if wanted is None else states.get(wanted)
     if known is None or wanted is None:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,16 +15,17 @@ import psutil
 from batch_log import records, simple_rows
 from loop_helpers import put
 
-from consumers.loop.job_states import KnownJob
+from consumers.loop.job_states import KnownJob, read_record
 from consumers.trainer.offset_metadata import TrainerMetadata
 from millstream.config.settings import Settings, interpreter
 from millstream.reading import topic_readers
-from millstream.reading.jobs import read_states, whole_job
+from millstream.reading.jobs import read_states
 from millstream.stream.load import load_stream
 from model_store import ModelStore, open_store
 from runtime.failpoints import VARIABLE
 from runtime.kafka_client.cluster import Cluster
-from runtime.kafka_client.records import Partition
+from runtime.kafka_client.records import Partition, Record
+from schemas.jobs import JobRecord, JobState
 from schemas.model_updates import Promoted, Published, read_model_update
 from schemas.topics import Names
 
@@ -127,21 +128,27 @@ class Batch:
         self.until(lambda: not self.job(job).open)
         return self.job(job)
 
+    def records(self, job: str) -> list[JobRecord]:
+        """Return the records of a job as they are on the topic."""
+        found = [read_record(each.value) for each in self._committed("jobs")]
+        return [each for each in found if each is not None and each.id == job]
+
     def steps(self, job: str) -> list[tuple[str, int]]:
         """Return states and attempts of a job, without its progress."""
-        told = whole_job(self.cluster, self.names, job)["records"]
-        return [(each["state"], each["attempt"]) for each in told if each["state"] != "progress"]
+        told = [
+            (each.state, each.attempt) if isinstance(each, JobState) else ("asked", 0) for each in self.records(job)
+        ]
+        return [each for each in told if each[0] != "progress"]
 
     def decisions(self, kind: str) -> list[Published | Promoted]:
-        topic = self.names.topic(kind)
-        consumer = self.cluster.consumer()
-        try:
-            end = topic_readers.end(consumer, topic)
-            found = [*topic_readers.between(consumer, Partition(topic, 0), 0, end)]
-        finally:
-            consumer.close()
-        states = [read_model_update(each.value or b"").state for each in found]
+        states = [read_model_update(each.value or b"").state for each in self._committed(kind)]
         return [each for each in states if isinstance(each, (Published, Promoted))]
+
+    def _committed(self, kind: str) -> list[Record]:
+        topic = self.names.topic(kind)
+        with closing(self.cluster.consumer()) as consumer:
+            end = topic_readers.end(consumer, topic)
+            return [*topic_readers.between(consumer, Partition(topic, 0), 0, end)]
 
     def store(self) -> ModelStore:
         settings = Settings(self.home, self.cluster.bootstrap, self.names.prefix)
@@ -156,5 +163,9 @@ class Batch:
 
 def children(process: subprocess.Popen[str]) -> list[psutil.Process]:
     """Return the processes in which this trainer trains."""
-    found = psutil.Process(process.pid).children(recursive=True)
-    return [each for each in found if "millstream.training.child" in " ".join(each.cmdline())]
+    found = []
+    for each in psutil.Process(process.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if "millstream.training.child" in " ".join(each.cmdline()):
+                found.append(each)
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from consumers.trainer.rules import BatchRules
 from consumers.trainer.training import TrainingFailed
 from consumers.trainer.work import InForce, Lost
 from runtime.kafka_client.records import CommittedOffset, Output, Partition
-from schemas.jobs import ENDED, JobState
+from schemas.jobs import ENDED, Claim, Job, JobState
 from schemas.model_updates import Promoted, Published
 
 PLACES = ("polled", "processed", "before the commit", "between the log's commit and the local one", "committed")
@@ -382,6 +383,18 @@ def test_a_version_is_announced_or_serves_only_as_its_model_allows(
     for each in decisions:
         assert (each.model, each.by, each.before, each.follows) == ("s.gbdt", "rule", "s", "ab")
         assert each.evidence == {"mean": 0.1}
+
+
+def test_an_end_that_no_record_could_hold_refers_to_the_version() -> None:
+    world = World()
+    table = [{"parameters": {"x": number}, "score": 0.5} for number in range(40_000)]
+    trained = world.trainings._version(Job("a", "gbdt", "", "ann", 1), Claim(1, "log", 0, 100))
+    world.trainings.endings = [replace(trained, detail={"table": table, "examples": 100})]
+    world.ask("a")
+    world.work()
+    told = world.detail("a")
+    assert told["table"] == "too large: `millstream models show STREAM gbdt:1/100` has it"
+    assert told["examples"] == 100
 
 
 # --- another topic ------------------------------------------------------------------------------------
