@@ -109,7 +109,7 @@ def load_face(
 
 def _graph_face(store: ModelStore, manifest: Manifest, task: Task) -> RiverModel:
     """Return the model of a version that answers with a graph, of an estimator or made elsewhere."""
-    with store.believed(manifest, GRAPH_FILE) as blob:
+    with store.believed(manifest, GRAPH_FILE, estimator=True) as blob:
         graph = bytes(blob.contents())
     try:
         form = RowForm.from_json(manifest.extra.get(FORM))
