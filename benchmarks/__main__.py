@@ -15,6 +15,7 @@ from typing import Final
 from benchmarks import (
     batch_predictor,
     batch_reading,
+    batch_training,
     challengers,
     clients,
     cold_start,
@@ -48,6 +49,8 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "predictor-process": predictor_process.predictor_process,
     "batch-predictor": batch_predictor.batch_predictor,
     "batch-reading": batch_reading.batch_reading,
+    "batch-quiet": batch_training.batch_quiet,
+    "batch-cluster": batch_training.batch_cluster,
     "lean": throughput.lean,
     "fast-predictor": clients.fast_predictor,
     "client-latency": clients.client_latency,

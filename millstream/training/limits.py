@@ -1,4 +1,4 @@
-"""Limits of a process that trains: low priority, one thread of compiled code, memory."""
+"""Memory limit of a process that trains."""
 
 from __future__ import annotations
 
@@ -11,14 +11,6 @@ from typing import Final
 
 from millstream.estimators.fitting import CannotTrain
 
-NICENESS: Final = 19
-THREADS: Final = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-)
 _WATCH_SECONDS: Final = 0.1
 _ROOM: Final = 0.95  # of the limit: what a training may hold before it is ended
 _STACKS: Final = 256 << 20  # of threads that begin later, and what allocators keep in reserve
@@ -97,11 +89,6 @@ class Memory:
         needed = held() + int(more)
         if needed > self.limit:
             raise CannotTrain(f"{what} needs about {text(needed)} of memory, and may hold {text(self.limit)}: {_WAYS}")
-
-
-def be_quiet() -> None:
-    """Give the processor to whatever else wants it."""
-    os.nice(max(0, NICENESS - os.getpriority(os.PRIO_PROCESS, 0)))
 
 
 def text(size: float) -> str:
