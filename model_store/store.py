@@ -319,16 +319,16 @@ class ModelStore:
 
     def load_estimator(self, manifest: Manifest, file: str) -> Any:
         """Return the scikit-learn estimator in a version's file after the checks of `load`. Raises VersionRefused."""
-        with self.believed(manifest, file) as blob:
+        with self.believed(manifest, file, estimator=True) as blob:
             return loads_estimator(bytes(blob.contents()), cap_bytes=self._cap)
 
     @contextlib.contextmanager
-    def believed(self, manifest: Manifest, file: str) -> Iterator[Blob]:
+    def believed(self, manifest: Manifest, file: str, *, estimator: bool = False) -> Iterator[Blob]:
         """Yield a version's file after all checks that do not read its content. Raises VersionRefused."""
         with self.blob(manifest, file) as blob:
             if self.manifest(manifest.version) != manifest:
                 raise BadSignature(f"the manifest of version {manifest.version} is not the one in the store")
-            check_libraries(manifest.libraries, str(manifest.version))
+            check_libraries(manifest.libraries, str(manifest.version), estimator=estimator)
             yield blob
 
     # --- logs --------------------------------------------------------------------------------------

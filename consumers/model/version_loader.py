@@ -109,7 +109,7 @@ def load_face(
 
 def _graph_face(store: ModelStore, manifest: Manifest, task: Task) -> RiverModel:
     """Return the model of a version that answers with a graph, of an estimator or made elsewhere."""
-    with store.believed(manifest, GRAPH_FILE) as blob:
+    with store.believed(manifest, GRAPH_FILE, estimator=True) as blob:
         graph = bytes(blob.contents())
     try:
         form = RowForm.from_json(manifest.extra.get(FORM))
@@ -134,9 +134,9 @@ def answer_seconds(face: RiverModel, manifest: Manifest) -> float:
 
 
 def model_bytes(manifest: Manifest) -> int:
-    """Return the size of the file that a version's model is loaded from, 0 if it has none."""
-    file = manifest.files.get(ESTIMATOR_FILE if ESTIMATOR_FILE in manifest.files else MODEL_FILE)
-    return 0 if file is None else file.size
+    """Return the size of the files that a version's model is loaded from."""
+    found = (manifest.files.get(name) for name in (MODEL_FILE, ESTIMATOR_FILE, GRAPH_FILE))
+    return sum(file.size for file in found if file is not None)
 
 
 def _is_large(manifest: Manifest) -> bool:
