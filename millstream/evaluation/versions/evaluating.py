@@ -232,7 +232,7 @@ class Evaluating:
         baselines = [
             first.line(BASELINES[source], "baseline", source) for source in first.board.sources if source in BASELINES
         ]
-        shown = [*(lines[each] for each in order), *live, *baselines]
+        shown = [*(lines[each] for each in order), *live, *(line for line in baselines if line.counted)]
         return VersionReport(
             on=self._log.name,
             rows=len(first) + self._refused.count,
