@@ -25,9 +25,18 @@ from schemas.topics import Names
 
 
 def put_version(
-    store: ModelStore, loaded: LoadedStream, epoch: int, rows: Sequence[Features], labels: Sequence[Scalar]
+    store: ModelStore,
+    loaded: LoadedStream,
+    epoch: int,
+    rows: Sequence[Features],
+    labels: Sequence[Scalar],
+    *,
+    topic_id: str = "topic",
+    end: int | None = None,
+    labels_to_ms: int | None = None,
+    **extra: Any,
 ) -> Manifest:
-    """Fit the model of `loaded` on rows, and publish it in the store."""
+    """Fit the model of `loaded` on rows, and publish it in the store, as trained on the log up to `end`."""
     stream, model = loaded.stream, loaded.stream.model
     y, classes = class_array(labels, stream.task)
     vector = next(iter(rows[0]), "") if model.rows == "vector" else ""
@@ -40,8 +49,8 @@ def put_version(
     definition = definition_of(loaded)
     draft = Draft(
         version=VersionId(loaded.model_id, epoch, len(rows)),
-        topic_id="topic",
-        offset=len(rows),
+        topic_id=topic_id,
+        offset=len(rows) if end is None else end,
         examples=len(rows),
         chain=f"{len(rows):064x}",
         fingerprint=probed,
@@ -50,7 +59,8 @@ def put_version(
         created_at_ms=time.time_ns() // 1_000_000,
         cpu=cpu_name(),
         reason="job",
-        extra={FORM: form.as_json(), PROBE: probe, PROBED: probed},
+        extra={FORM: form.as_json(), PROBE: probe, PROBED: probed, **extra},
+        labels_to_ms=labels_to_ms,
     )
     return store.publish(draft, {ESTIMATOR_FILE: dumps_estimator(estimator), CODE_FILE: definition.code})
 
