@@ -104,7 +104,7 @@ def searching(rig: Rig, names: Names, number: int) -> Iterator[None]:
     said = folder / "said"
     with said.open("wb") as out:
         command = [sys.executable, "-P", "-m", "millstream.training.child"]
-        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out, env=environment)
+        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out, env=environment, start_new_session=True)
     try:
         assert child.stdin is not None
         child.stdin.write(msgspec.json.encode(request))

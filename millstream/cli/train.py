@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import cyclopts
 from cyclopts import Parameter
 
-from millstream.cli.models import Why
+from millstream.cli.models import Why, checked_model
 from millstream.cli.progress import Bar
 from millstream.cli.range_options import ALL, Range, say
 from millstream.cli.shared_options import HERE, Json, StreamName, UsageError, Where, filling_in, full_names, print_json
@@ -52,6 +52,7 @@ def train(
     from millstream.versions.decisions import who
     from millstream.versions.job_requests import EmptyRange, NoBatchModel, ask
 
+    checked_model(name)
     begin, end = range_.edges()
     settings = where.settings()
     cluster = settings.cluster()

@@ -47,7 +47,7 @@ class JobsState:
         """Return it in words.
 
         >>> JobsState(5, 1, 0, 8, 2, 1, "gbdt.1", "gbdt", 2, 90_000, 3, 20).line()
-        'gbdt is trained since 2 min (attempt 2, 3 of 20), 1 waits; 5 done (2 served at once), 1 failed'
+        'gbdt is trained since 1.5 min (attempt 2, 3 of 20), 1 waits; 5 done (2 served at once), 1 failed'
         """
         now = "nothing is trained now"
         if self.since_ms is not None:

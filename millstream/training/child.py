@@ -7,8 +7,10 @@ attempt may succeed: Kafka is away, or the process was ended from outside.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from pathlib import Path
 
 from millstream.training.quiet import NICENESS, THREADS
 
@@ -16,11 +18,23 @@ from millstream.training.quiet import NICENESS, THREADS
 def main() -> int:
     """Train as the request on standard input says; return the exit code."""
     # Before anything is imported: that alone takes a second of processor time.
-    os.nice(max(0, NICENESS - os.getpriority(os.PRIO_PROCESS, 0)))
+    _be_quiet()
     _insist_on_environment()
     from millstream.training.answering import answer
 
     return answer()
+
+
+def _be_quiet() -> None:
+    """Give the processor to whatever else wants it.
+
+    Where Linux shares the processor between sessions first, niceness counts only within one: the session of a training,
+    which it leads, gets a low share too.
+    """
+    os.nice(max(0, NICENESS - os.getpriority(os.PRIO_PROCESS, 0)))
+    if os.getsid(0) == os.getpid():
+        with contextlib.suppress(OSError):
+            Path("/proc/self/autogroup").write_text(str(NICENESS), encoding="ascii")
 
 
 def _insist_on_environment() -> None:
