@@ -101,16 +101,7 @@ def collect(
         If there are none, or none so late, or nothing of the reference.
     """
     judge = Judge(rules)
-    ended: list[Finding] = []
-    newest = -1
-    for part in reference:
-        judge.learn(part)
-        newest = max([newest, *(window.start + window.span for window in part)])
-    for window in windows:
-        judgement = judge.take(window)
-        newest = max(newest, window.start + window.span)
-        if judgement is not None:
-            ended += judgement.ended
+    ended, newest = _fed(judge, windows, reference)
     if newest < 0:
         raise NoWindows(f"{stream} has no windows yet: the monitor writes the first after {_minutes(rules)} of events")
     kept = judge.windows(0, newest + 1)
@@ -139,6 +130,21 @@ def collect(
         "; ".join([*filter(None, [judge.note]), *told]),
         kept,
     )
+
+
+def _fed(judge: Judge, windows: Iterable[Window], reference: Iterable[Sequence[Window]]) -> tuple[list[Finding], int]:
+    """Judge the windows; return the findings that have ended, and when the newest window ends, -1 without any."""
+    ended: list[Finding] = []
+    newest = -1
+    for part in reference:
+        judge.learn(part)
+        newest = max([newest, *(window.start + window.span for window in part)])
+    for window in windows:
+        judgement = judge.take(window)
+        newest = max(newest, window.start + window.span)
+        if judgement is not None:
+            ended += judgement.ended
+    return ended, newest
 
 
 def profiles_of(windows: Sequence[Window], merging: Merging) -> dict[str, Profile]:
