@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,13 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_a_folder_has_few_entries(folder: str, most: int) -> None:
     entries = [each.name for each in (ROOT / folder).iterdir() if each.name != "__pycache__"]
     assert 5 < len(entries) <= most, sorted(entries)
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    """Pytest imports them by their names alone, so the second would not be collected."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
+    assert len(names) > 300
 
 
 def test_no_product_file_is_long() -> None:
