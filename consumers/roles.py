@@ -263,7 +263,7 @@ TABLE: tuple[Role, ...] = (
     ),
     Role(
         TRAINER,
-        stops=75,
+        stops=76,
         # Of alerts, those that ask for a job.
         reads=("jobs", "alerts"),
         follows=("examples", "models"),

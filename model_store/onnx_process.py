@@ -13,10 +13,11 @@ import msgspec
 from model_store.onnx_graph import NoOnnx, Port, Tensor, Told, ToLoad
 from model_store.pipe_frames import read_frame, write_frame
 
+_encode: Final = msgspec.msgpack.Encoder().encode
+_read_to_load: Final = msgspec.msgpack.Decoder(ToLoad).decode
 _DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 _LOOPS: Final = frozenset({"Loop", "Scan", "SequenceMap"})
 _MOST_NODES: Final = 200_000
-_encode: Final = msgspec.msgpack.Encoder().encode
 
 
 class RefusedGraph(ValueError):  # noqa: N818
@@ -131,7 +132,7 @@ def _answer(session: Any, names: list[str], tensors: list[Tensor]) -> Told:
 def main() -> int:
     """Check and load the graph in the first frame, and answer until the pipe is closed."""
     source, sink = sys.stdin.buffer, _own_output()
-    session, told = _loaded(msgspec.msgpack.decode(read_frame(source), type=ToLoad))
+    session, told = _loaded(_read_to_load(read_frame(source)))
     write_frame(sink, _encode(told))
     if session is None:
         return 1

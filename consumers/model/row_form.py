@@ -39,6 +39,9 @@ class _Written(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     classes: tuple[bool | int | float | str, ...] = ()
 
 
+_read_written: Final = msgspec.json.Decoder(_Written).decode
+
+
 @dataclass(frozen=True)
 class RowForm:
     """Form of the rows that an estimator was fitted on, and is given when it answers.
@@ -146,8 +149,8 @@ class RowForm:
     def from_json(cls, plain: Any) -> RowForm:
         """Return the form in a manifest. Raises ModelError if it is none."""
         try:
-            read = msgspec.convert(plain, _Written)
-        except msgspec.ValidationError as error:
+            read = _read_written(msgspec.json.encode(plain))
+        except (msgspec.DecodeError, TypeError) as error:
             raise ModelError(f"the version says nothing valid about the form of its rows: {error}") from error
         return cls(read.rows, read.columns, read.vector, read.width, read.alone, read.classes)
 

@@ -261,7 +261,7 @@ class Digit:
         return {"event_id": self.id, "features": {"image": self.sent}}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def digits() -> list[Digit]:
     pytest.importorskip("PIL")
     from sklearn.datasets import load_digits

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -64,6 +67,14 @@ def _numbered(row: Any) -> Any:
 
 
 def test_a_range_that_would_not_fit_into_memory_fails_while_it_is_read() -> None:
+    """In a process of its own: one that has held more before takes nothing new from the system."""
+    run = [sys.executable, "-c", "import test_training_limits as it; it.read_too_much()"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(run, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def read_too_much() -> None:
     stream = stream_with(LogisticRegression)
     assert isinstance(stream.model, BatchModel)
     log = records(simple_rows(25_000))
