@@ -26,6 +26,7 @@ from runtime.kafka_client.records import CommittedOffset, Output, Partition
 from schemas.codec import CodecError
 from schemas.contract import Contract, Feature
 from schemas.dead_letters import read_dead_letter
+from schemas.event_times import EVENT_TIME, EventTime
 from schemas.events import Event, Prediction, read_prediction
 from schemas.public_predictions import encoder
 from schemas.schema_registry import Registry, RegistryError, RegistrySettings
@@ -55,7 +56,13 @@ def predictor(
     source = source or Source(topic=TOPIC, id="id")
     names = Names("unit", elsewhere={"features": TOPIC}, public=form.encode is not None)
     settings = PredictorSettings(
-        names, more.pop("contract", Contract()), 4, mapping=EventMapping(source, decoder(source)), form=form, **more
+        names,
+        more.pop("contract", Contract()),
+        4,
+        mapping=EventMapping(source, decoder(source)),
+        form=form,
+        tell_times=more.pop("tell_times", False),
+        **more,
     )
     return Predictor(settings, OneVersion(served()), clock=lambda: NOW, say=lambda line: None, memory=memory)
 
@@ -165,7 +172,8 @@ def test_what_a_registry_does_not_say_ends_the_role_and_no_event(passing: bool, 
         raise RegistryError("the registry is away", passing=passing)
 
     names = Names("unit", elsewhere={"features": TOPIC})
-    settings = PredictorSettings(names, Contract(), 4, mapping=EventMapping(Source(topic=TOPIC), decode))
+    mapping = EventMapping(Source(topic=TOPIC), decode)
+    settings = PredictorSettings(names, Contract(), 4, mapping=mapping, tell_times=False)
     made = Predictor(settings, OneVersion(served()), clock=lambda: NOW)
     made.assigned(Assignment({PLACE: None}, {PLACE: 0}, {PLACE: 9}, {TOPIC: "id"}))
     made.tick(NOW)
@@ -295,3 +303,12 @@ def test_features_that_do_not_fit_into_the_form_are_left_out_and_a_header_says_s
     assert sent["predictions"].value == b"x"
     assert sent["predictions"].headers == [(FEATURES_DROPPED, b"2")]
     assert read_prediction(sent["answers"].value or b"").event.features == {"x": 9, "y": 8}
+
+
+def test_a_prediction_tells_when_its_event_came_and_believes_no_sender_about_it() -> None:
+    """Only the whole prediction does: others read what they have asked for."""
+    sent = Sent(b'{"id": "p1"}', headers=[("millstream-event-time", b"5 1")])
+    assert [*answers(sent, tell_times=True)["predictions"].headers] == [EventTime(NOW, 1).header()]
+    both = answers(sent, form=public(), tell_times=True)
+    assert [name for name, _ in both["answers"].headers] == [EVENT_TIME]
+    assert [*both["predictions"].headers] == []
