@@ -71,7 +71,8 @@ def test_a_job_by_command_is_trained_signed_announced_and_shown(
     assert "trainer" in told["stages"]
 
 
-@pytest.mark.parametrize("place", [*FEW, *(pytest.param(place, marks=pytest.mark.full) for place in REST)])
+@pytest.mark.full
+@pytest.mark.parametrize("place", [*FEW, *REST])
 def test_killed_in_a_transaction_each_job_ends_once(place: str, batch: Batch) -> None:
     job = batch.ask()
     call = 1 if place == "trainer.stored" else 2  # the second is the one that claims, or ends

@@ -120,6 +120,7 @@ def test_a_child_trains_what_the_same_records_in_memory_give(log: Log, tmp_path:
     assert result.comparison == here.comparison
 
 
+@pytest.mark.full
 def test_a_verified_version_is_trained_again_and_equal(
     log: Log, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

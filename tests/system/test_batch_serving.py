@@ -61,6 +61,14 @@ def publish(stream: Stream, begin: int, end: int, path: Path) -> None:
     millstream(stream, "publish", stream.ref, str(path), "--rate", "400")
 
 
+def until_shadow_is_ready(log: Path) -> None:
+    """A new shadow role begins at what the topic holds then: what was answered before has no shadow."""
+    deadline = time.monotonic() + 60
+    while "shadow-0" not in "".join(line for line in log.read_text().splitlines() if "ready: " in line):
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)
+
+
 def until_shadowed(stream: Stream, count: int) -> list[Any]:
     deadline = time.monotonic() + 60
     topic = stream.names.topic("shadows")
@@ -111,6 +119,7 @@ def serves_a_graph(stream: Stream, folder: Path) -> None:
 
 def test_a_batch_model_is_asked_in_the_shadow_serves_and_is_recomputed(stream: Stream, tmp_path: Path) -> None:
     with running(stream, tmp_path / "run.log"):
+        until_shadow_is_ready(tmp_path / "run.log")
         publish(stream, 0, 200, tmp_path / "first.csv")
         until_learned(stream, 200)
         store = open_store(stream.models, stream.home / "keys", sign=True)
