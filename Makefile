@@ -76,9 +76,12 @@ peers: .venv/python.stamp  ## set up .venv-peers (Quix Streams, FastAPI) and .ve
 LOCK = $(BIN)/python -m uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
     --no-emit-index-url --no-emit-find-links --no-header pyproject.toml requirements/build.in
 
+# All extras but those of which one alone is larger than all the rest: ray, and the graphs' runtime.
+LOCKED = batch broker dask fast http lint objects otel pandas plot test
+
 lock: install  ## update requirements/*.lock and the list of Kafka's jars
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@$(LOCK) --all-extras --output-file requirements/install.lock
+	@$(LOCK) $(LOCKED:%=--extra %) --output-file requirements/install.lock
 	@$(LOCK) --extra fast --extra http --extra objects --extra batch --extra otel --output-file requirements/runtime.lock
 	@$(BIN)/python -m millstream.embedded_kafka.jars
 

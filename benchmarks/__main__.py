@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import (
+    batch_predictor,
+    batch_reading,
+    batch_training,
     challengers,
     clients,
     cold_start,
@@ -44,6 +47,10 @@ Benchmark = Callable[[Rig, Size], list[Figure]]
 BENCHMARKS: Final[dict[str, Benchmark]] = {
     "predictor": throughput.predictor,
     "predictor-process": predictor_process.predictor_process,
+    "batch-predictor": batch_predictor.batch_predictor,
+    "batch-reading": batch_reading.batch_reading,
+    "batch-quiet": batch_training.batch_quiet,
+    "batch-cluster": batch_training.batch_cluster,
     "lean": throughput.lean,
     "fast-predictor": clients.fast_predictor,
     "client-latency": clients.client_latency,

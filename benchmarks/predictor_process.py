@@ -14,7 +14,7 @@ from benchmarks.figures import Figure, Spread, ratios
 from benchmarks.rig import PARTITIONS, Broken, Rig
 from benchmarks.throughput import Size
 from consumers.loop.processor import Assignment
-from consumers.model.river_model import wrap
+from consumers.model.river_model import RiverModel, wrap
 from consumers.predictor.predictor import Predictor, PredictorSettings, ServedVersion
 from runtime.kafka_client.records import Output, Partition
 from schemas import codec
@@ -51,17 +51,17 @@ class _OneVersion:
         return self._served
 
 
-_Batch = Mapping[Partition, Sequence[InMemory]]
+Batch = Mapping[Partition, Sequence[InMemory]]
 
 
 def predictor_process(rig: Rig, size: Size) -> list[Figure]:
     """Events a second of processor time, against decode, `predict_proba_one` and encode by hand in one loop."""
-    batches = _batches(size.events)
+    batches = batches_of(size.events)
     features = [row.features for _, row in material.cycle(size.events)]
     model = material.MODELS["lr"]()
     for _, row in material.cycle(_LEARNED):
         model.learn_one(row.features, row.label)
-    predictor = _predictor(model)
+    predictor = predictor_of(wrap(model, "binary"))
     _compare(predictor, model, batches[0])
     rounds: list[tuple[float, float, float]] = []
     for _ in range(2 * size.rounds + 1):
@@ -88,7 +88,8 @@ def processor_seconds(work: Callable[[], object]) -> float:
     return time.process_time() - began
 
 
-def _batches(count: int) -> list[_Batch]:
+def batches_of(count: int) -> list[Batch]:
+    """Return batches of so many events as a consumer returns them: 500 of each partition."""
     now = time.time_ns() // 1_000_000
     records: dict[Partition, list[InMemory]] = {Partition(_TOPIC, number): [] for number in range(PARTITIONS)}
     for number, row in material.cycle(count):
@@ -102,9 +103,10 @@ def _batches(count: int) -> list[_Batch]:
     ]
 
 
-def _predictor(model: Any) -> Predictor:
+def predictor_of(model: RiverModel) -> Predictor:
+    """Return a predictor that serves a model."""
     now = time.time_ns() // 1_000_000
-    served = ServedVersion(wrap(model, "binary"), "elec", 1, _LEARNED, now, None)
+    served = ServedVersion(model, "elec", 1, _LEARNED, now, None)
     predictor = Predictor(PredictorSettings(_NAMES, Contract(), PARTITIONS), _OneVersion(served))
     places = [Partition(_TOPIC, number) for number in range(PARTITIONS)]
     begin = dict.fromkeys(places, 0)
@@ -113,7 +115,7 @@ def _predictor(model: Any) -> Predictor:
     return predictor
 
 
-def _by_hand(model: Any, batch: _Batch) -> list[bytes]:
+def _by_hand(model: Any, batch: Batch) -> list[bytes]:
     """Return what the predictor sends, without its checks, headers, errors, keys and partitions."""
     made = []
     now = time.time_ns() // 1_000_000
@@ -144,7 +146,7 @@ def _by_hand(model: Any, batch: _Batch) -> list[bytes]:
     return made
 
 
-def _compare(predictor: Predictor, model: Any, batch: _Batch) -> None:
+def _compare(predictor: Predictor, model: Any, batch: Batch) -> None:
     """Raise Broken unless both say the same of the first events."""
     outputs: list[Output] = predictor.process(batch)
     for output, other in zip(outputs, _by_hand(model, batch), strict=True):

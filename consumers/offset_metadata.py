@@ -16,6 +16,7 @@ from consumers.predictor.offset_metadata import PredictorMetadata
 from consumers.referee.offset_metadata import RefereeMetadata
 from consumers.roles import kind_of_role
 from consumers.shadow.offset_metadata import ShadowMetadata
+from consumers.trainer.offset_metadata import TrainerMetadata
 
 _KINDS: Final[Mapping[str, type[OffsetMetadata]]] = {
     kind.role: kind
@@ -27,6 +28,7 @@ _KINDS: Final[Mapping[str, type[OffsetMetadata]]] = {
         ShadowMetadata,
         JudgeMetadata,
         RefereeMetadata,
+        TrainerMetadata,
         NotifierMetadata,
         MonitorMetadata,
     )

@@ -29,6 +29,7 @@ LEARNER: Final = "learner"
 SHADOW: Final = "shadow"
 JUDGE: Final = "judge"
 REFEREE: Final = "referee"
+TRAINER: Final = "trainer"
 MONITOR: Final = "monitor"
 NOTIFIER: Final = "notifier"
 
@@ -166,9 +167,9 @@ TABLE: tuple[Role, ...] = (
         CONSOLE,
         stops=7,
         # It shows all of it: status, versions, alerts, dead letters, and the way of one event.
-        follows=("features", WHOLE, "labels", "examples", "models", "decisions", "alerts", "dead-letters"),
-        # Acknowledgements and silences of alerts, beside decisions about models.
-        writes=("models", "decisions", "alerts"),
+        follows=("features", WHOLE, "labels", "examples", "models", "decisions", "alerts", "jobs", "dead-letters"),
+        # Acknowledgements and silences of alerts, and wishes about jobs, beside decisions about models.
+        writes=("models", "decisions", "alerts", "jobs"),
         sees=(PREDICTOR, INTAKE, JOINER, LEARNER, MONITOR),
         on_demand=True,
         commits=False,
@@ -261,6 +262,19 @@ TABLE: tuple[Role, ...] = (
         onward="`millstream referee {stream} --new-epoch fresh` begins a new contest at what the topic holds now",
     ),
     Role(
+        TRAINER,
+        stops=76,
+        # Of alerts, those that ask for a job.
+        reads=("jobs", "alerts"),
+        follows=("examples", "models"),
+        # Its versions, announced in the same transaction as the end of their job.
+        writes=("jobs", "models", "decisions", "alerts"),
+        asked_for=lambda names: bool(names.batch),
+        beside=True,
+        done="read",
+        onward="`millstream trainer {stream} --new-epoch fresh` goes on with the jobs that are asked for from now on",
+    ),
+    Role(
         MONITOR,
         stops=80,
         # Its own windows too: who owns that topic judges them, those of the other monitors included.
@@ -331,8 +345,13 @@ def names_of_all(names: Names | None = None) -> tuple[str, ...]:
 
 def of_models(names: Names | None) -> tuple[Role, ...]:
     """Return all roles, with those of the named models after the one of the stream's own."""
-    models = () if names is None else names.models
+    models = () if names is None else models_that_learn(names)
     return tuple(role.of_model(model) for role in TABLE for model in ("", *(models if role.per_model else ())))
+
+
+def models_that_learn(names: Names) -> tuple[str, ...]:
+    """Return the names of the named models that have a learner: jobs train the others."""
+    return tuple(model for model in names.models if model not in names.batch)
 
 
 def stopping_order() -> tuple[str, ...]:

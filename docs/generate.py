@@ -16,7 +16,7 @@ from typing import Any, Final
 import docstring_parser
 import msgspec
 
-from millstream import Alertmanager, Calendar, Feature, Retention, Rule, Source, Stream, Watch, Webhook
+from millstream import Alertmanager, BatchModel, Calendar, Feature, Retention, Rule, Source, Stream, Watch, Webhook
 from millstream.cli import app as cli
 from millstream.observability.prometheus.catalog import METRICS
 from millstream.stream.parameter_groups import GROUPS
@@ -42,6 +42,7 @@ ENVIRONMENT: Final[Mapping[str, str]] = types.MappingProxyType(
         "[reliability](../reliability.md#failpoints).",
         "MILLSTREAM_ROLE_EVENTS": "Set by `millstream run` for its children: the descriptor for their events.",
         "MILLSTREAM_SUPERVISOR": "Set by `millstream run` for its children: the process whose end also ends them.",
+        "MILLSTREAM_TRAINER_PID": "Set by a trainer in the process that trains: it ends when the trainer has ended.",
     }
 )
 
@@ -93,7 +94,19 @@ def environment() -> str:
 def stream_file() -> str:
     """Return the page of all that a stream file may say."""
     sections: list[str] = []
-    for kind in (Stream, *GROUPS.values(), Watch, Rule, Webhook, Alertmanager, Calendar, Source, Feature, Retention):
+    for kind in (
+        Stream,
+        *GROUPS.values(),
+        BatchModel,
+        Watch,
+        Rule,
+        Webhook,
+        Alertmanager,
+        Calendar,
+        Source,
+        Feature,
+        Retention,
+    ):
         sections += [f"## {kind.__name__}", "", *_keys(kind), ""]
     intro = (
         "A stream file is Python: one file, one `Stream`. `millstream check FILE.py` checks it.",

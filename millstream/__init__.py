@@ -4,7 +4,8 @@ A stream file holds one `Stream`. `Feature` restricts the values of a feature; `
 Optional parameters are in groups: `Labels`, `Validation`, `Evaluation`, `Checkpoints` (which has `Retention`),
 `Predictions` and `Join`; `Calendar` adds features from an event's time.
 
-Several `Model`s of a stream compete; `Promote`, `Guard` and `Cost` make the rule by which one is promoted.
+Several `Model`s of a stream compete; `Promote`, `Guard` and `Cost` make the rule by which one is promoted. A
+`BatchModel` is trained on the log by jobs.
 
 `Watch` says what is usual; a `Rule` raises an alert, and may `Notify`, `Pause`, `Rollback` or `Retrain`; `Webhook` and
 `Alertmanager` are the targets of alerts.
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from millstream.cli.python_api import Rows, StoredModel, alerts, dead_letters, examples, model, predictions
     from millstream.reading.typed_rows import AlertRow, DeadLetterRow, ExampleRow, PredictionRow
     from millstream.stream.alert_rules import Notify, Pause, Retrain, Rollback, Rule
+    from millstream.stream.batch import BatchModel
     from millstream.stream.calendar import Calendar
     from millstream.stream.competition import Cost, Guard, Model, Promote
     from millstream.stream.errors import InvalidStream
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AlertRow",
     "Alertmanager",
+    "BatchModel",
     "Calendar",
     "Checkpoints",
     "Constant",
@@ -83,6 +86,7 @@ _ROWS: Final = "millstream.reading.typed_rows"
 _HOMES: Final = {
     "AlertRow": _ROWS,
     "Alertmanager": _NOTIFY,
+    "BatchModel": "millstream.stream.batch",
     "Calendar": "millstream.stream.calendar",
     "Checkpoints": _GROUPS,
     "Constant": "schemas.sources.source",

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from typing import Any, Final
 
-from model_store.errors import CannotPickle, Damaged, PickleNotAllowed, StoreError
+from model_store.errors import CannotPickle, Damaged, PickleNotAllowed, StoreError, VersionRefused
+from model_store.estimator_structure import check_structure
 
 # skops knows the public estimators and the arrays of numpy and scipy. These are the other types inside fitted
 # estimators, found by saving every classifier and regressor of scikit-learn. Each was reviewed: none of them opens
 # files, imports or calls by name.
 _PARTS: Final = (
+    "functools.partial",  # boosted trees with categories hold one of `check_array`; other functions are not on the list
+    "scipy.sparse._csr.csr_array",
+    "scipy.sparse._csr.csr_matrix",
     "sklearn._loss.loss.HalfTweedieLossIdentity",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
@@ -28,8 +33,10 @@ _PARTS: Final = (
     "sklearn.neighbors._kd_tree.KDTree",
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "sklearn.tree._tree.Tree",
+    "sklearn.utils.validation.check_array",
 )
 _MOST_FILES: Final = 100_000
+_ZIP: Final = b"PK\x03\x04"
 
 
 class NoSkops(StoreError):  # noqa: N818
@@ -75,7 +82,7 @@ def loads_estimator(data: bytes, *, cap_bytes: int) -> Any:
     PickleNotAllowed
         If it names another type; no object was created.
     Damaged
-        If the file is not an estimator, or exceeds the limit.
+        If the file is not an estimator, exceeds the limit, or has an index that points outside.
     NoSkops
         If skops is not installed.
     """
@@ -85,8 +92,10 @@ def loads_estimator(data: bytes, *, cap_bytes: int) -> Any:
         others = _untrusted(skops, data)
         if others:
             raise PickleNotAllowed(f"the estimator names {', '.join(others)[:300]}, which none needs")
-        return skops.loads(data, trusted=list(_PARTS))
-    except (PickleNotAllowed, KeyboardInterrupt, SystemExit):
+        loaded = skops.loads(data, trusted=list(_PARTS))
+        check_structure(loaded)
+        return loaded
+    except (VersionRefused, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # compiled parts may raise anything on invalid data
         raise Damaged(f"an estimator that does not load: {type(error).__name__}: {error}") from error
@@ -109,8 +118,19 @@ def _insist_on_size(data: bytes, cap_bytes: int) -> None:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as packed:
             files = packed.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            size = sum(file.file_size for file in files)
+            if len(files) <= _MOST_FILES and size <= cap_bytes:
+                size += sum(_packed_inside(packed, file) for file in files)
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
         raise Damaged(f"not an estimator's file: {error}") from error
-    size = sum(file.file_size for file in files)
     if len(files) > _MOST_FILES or size > cap_bytes:
         raise Damaged(f"an estimator of {len(files)} files and {size} bytes; at most {_MOST_FILES} and {cap_bytes}")
+
+
+def _packed_inside(packed: zipfile.ZipFile, file: zipfile.ZipInfo) -> int:
+    """Return the size that a file unpacks to if it is a zip file again, as those of sparse matrices are."""
+    with packed.open(file) as reading:
+        if reading.read(len(_ZIP)) != _ZIP:
+            return 0
+    with zipfile.ZipFile(io.BytesIO(packed.read(file))) as inner:
+        return sum(each.file_size for each in inner.infolist())

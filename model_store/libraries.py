@@ -12,6 +12,7 @@ from model_store.errors import WrongLibraries
 # River's minor versions do not read each other's pickles: from 0.25 to 0.26 every scaler|linear pipeline
 # loads and then crashes, and AMF loads and predicts otherwise.
 _MUST_MATCH: Final = ("python", "river", "scikit-learn", "numpy")
+_OF_ESTIMATORS: Final = ("python", "scikit-learn", "numpy")
 
 
 def _find() -> dict[str, str]:
@@ -34,8 +35,8 @@ def libraries() -> dict[str, str]:
     return dict(_HERE)
 
 
-def check_libraries(made_with: Mapping[str, str], version_text: str) -> None:
-    """Raise WrongLibraries unless the minor versions are equal.
+def check_libraries(made_with: Mapping[str, str], version_text: str, *, estimator: bool = False) -> None:
+    """Raise WrongLibraries unless the minor versions are equal; of an `estimator`, those that it needs.
 
     Raises
     ------
@@ -45,9 +46,14 @@ def check_libraries(made_with: Mapping[str, str], version_text: str) -> None:
     mine = libraries()
     differ = [
         f"{name} {made_with.get(name, 'unknown')} (here {mine[name]})"
-        for name in _MUST_MATCH
+        for name in (_OF_ESTIMATORS if estimator else _MUST_MATCH)
         if _minor(made_with.get(name, "unknown")) != _minor(mine[name])
     ]
+    if differ and estimator:
+        raise WrongLibraries(
+            f"version {version_text} was made with {', '.join(differ)}, which may answer otherwise: train it again "
+            "with `millstream train STREAM NAME`"
+        )
     if differ:
         raise WrongLibraries(
             f"version {version_text} was made with {', '.join(differ)}, whose pickles cannot be trusted here: "

@@ -14,7 +14,7 @@ _DAY_MS: Final = 24 * _HOUR_MS
 
 @dataclass(frozen=True)
 class Retention:
-    """Numbers of versions to keep, beside the first and the last of each epoch.
+    """Numbers of versions to keep, beside the first and the last of each epoch of a model that learns.
 
     Attributes
     ----------
@@ -50,7 +50,11 @@ class Pruned:
 
 
 def to_delete(
-    versions: Sequence[tuple[VersionId, int]], retention: Retention, keep: Collection[VersionId]
+    versions: Sequence[tuple[VersionId, int]],
+    retention: Retention,
+    keep: Collection[VersionId],
+    *,
+    trained: bool = False,
 ) -> list[VersionId]:
     """Return the versions to delete.
 
@@ -60,18 +64,19 @@ def to_delete(
         Versions with their creation times (ms), oldest first.
     keep
         Versions that serve or are pinned.
+    trained
+        True for a model that jobs train: each job is an epoch with one version, which no rebuild begins with.
 
     An epoch's first version always stays, because a rebuild begins with it. So does its last one, because a failed
-    deployment goes back to it.
+    deployment goes back to it. Neither holds for a model that jobs train.
     """
-    stays = {version for version, _ in versions if version.examples == 0} | set(keep)
-    firsts: dict[int, VersionId] = {}
-    for version, _ in versions:
-        firsts.setdefault(version.epoch, version)
-    stays |= set(firsts.values())
-    stays |= {version for version, _ in versions[-1 if retention.latest_only else -retention.last :]}
+    stays = set(keep) | {version for version, _ in versions[-1 if retention.latest_only else -retention.last :]}
+    if not trained:
+        stays |= {version for version, _ in versions if version.examples == 0}
+        stays |= set({version.epoch: version for version, _ in reversed(versions)}.values())
+        if not retention.latest_only:
+            stays |= set({version.epoch: version for version, _ in versions}.values())
     if not retention.latest_only:
-        stays |= set({version.epoch: version for version, _ in versions}.values())
         stays |= _newest_of_each(versions, _HOUR_MS, retention.hourly)
         stays |= _newest_of_each(versions, _DAY_MS, retention.daily)
     stays |= _for_rollback(versions, retention.for_rollback)

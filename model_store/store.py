@@ -311,7 +311,7 @@ class ModelStore:
         VersionRefused
             With the first check that fails.
         """
-        with self._believed(manifest, file) as blob:
+        with self.believed(manifest, file) as blob:
             loaded = loads(blob.contents(), extra=extra_allowed, find=find, breath=breath)
         if check is not None:
             check(loaded)
@@ -319,16 +319,16 @@ class ModelStore:
 
     def load_estimator(self, manifest: Manifest, file: str) -> Any:
         """Return the scikit-learn estimator in a version's file after the checks of `load`. Raises VersionRefused."""
-        with self._believed(manifest, file) as blob:
+        with self.believed(manifest, file, estimator=True) as blob:
             return loads_estimator(bytes(blob.contents()), cap_bytes=self._cap)
 
     @contextlib.contextmanager
-    def _believed(self, manifest: Manifest, file: str) -> Iterator[Blob]:
-        """Yield a file after all checks that do not read its content."""
+    def believed(self, manifest: Manifest, file: str, *, estimator: bool = False) -> Iterator[Blob]:
+        """Yield a version's file after all checks that do not read its content. Raises VersionRefused."""
         with self.blob(manifest, file) as blob:
             if self.manifest(manifest.version) != manifest:
                 raise BadSignature(f"the manifest of version {manifest.version} is not the one in the store")
-            check_libraries(manifest.libraries, str(manifest.version))
+            check_libraries(manifest.libraries, str(manifest.version), estimator=estimator)
             yield blob
 
     # --- logs --------------------------------------------------------------------------------------
@@ -373,10 +373,11 @@ class ModelStore:
         check_model(model)
         return {each for name in self._backend.names(f"{model}/pins") if (each := pinned_at(name))}
 
-    def prune(self, model: str, retention: Retention, keep: Collection[VersionId]) -> Pruned:
+    def prune(self, model: str, retention: Retention, keep: Collection[VersionId], *, trained: bool = False) -> Pruned:
         """Delete versions by the retention rule, then objects that no version has.
 
-        Only the model's learner calls this. Versions that cannot be verified stay.
+        Only the model's learner calls this, or the trainer for one that it has `trained`. Versions that cannot be
+        verified stay.
 
         Raises
         ------
@@ -385,7 +386,7 @@ class ModelStore:
         """
         contents = self._index.contents(self.versions(model))
         made = [(version, content.made_ms) for version, content in contents.items() if content.made_ms is not None]
-        going = to_delete(made, retention, {*keep, *self.pinned(model)})
+        going = to_delete(made, retention, {*keep, *self.pinned(model)}, trained=trained)
         return self._index.delete(model, going, contents)
 
     def _content(self, version: VersionId) -> Content:

@@ -20,6 +20,7 @@ from runtime.kafka_client.transaction import TransactionLimits
 from runtime.stop_signals import stop_on_signals
 from schemas.contract import ContractError
 from schemas.events import Event, Example, Features, Label, Lane, Scalar
+from schemas.preparing import of_event
 from schemas.target import Target, TargetError
 from schemas.topics import Names
 
@@ -302,7 +303,8 @@ class _Import:
         if row.label is None:
             raise _RefusedError("it has no label")
         try:
-            features = self._source.spec.contract.of_event(row.features, row.event_time_ms)
+            spec = self._source.spec
+            features = of_event(spec.contract, spec.prepare, row.features, row.event_time_ms)
             scalar = self._target.coerce(row.label)
         except (ContractError, TargetError) as error:
             raise _RefusedError(str(error)) from error

@@ -18,6 +18,7 @@ from producers.cell_types import Kind, NotAValue
 from schemas.contract import Contract
 from schemas.events import Features, FeatureValue, LabelValue
 from schemas.exact_integers import EXACT, NotExact, long_of, vector_of
+from schemas.preparing import Prepare
 from schemas.target import Target, TargetError
 
 _MOST_LABELS: Final = 1000
@@ -68,6 +69,8 @@ class SourceSpec:
     label_required
         True if a source without the label's column is refused. A row without a value in that column is always accepted:
         its event has no label yet.
+    prepare
+        The stream's function that computes the features from those in a row.
     """
 
     target: Target | None = None
@@ -76,6 +79,7 @@ class SourceSpec:
     time: str | None = None
     contract: Contract = field(default_factory=Contract)
     label_required: bool = True
+    prepare: Prepare | None = None
 
     @property
     def id_columns(self) -> tuple[str, ...]:

@@ -69,6 +69,8 @@ PLACES: Final = (
     "decision.models.after",
     # The notifier has delivered an alert, which is not committed yet.
     "notifier.delivered",
+    # The trainer has put a version into the store, and not announced it.
+    "trainer.stored",
 )
 _ITEM: Final = re.compile(r"(?P<place>[a-z.-]+)=(?P<action>\w+)(?:@(?P<first>\d+)(?P<more>-(?P<last>\d*))?)?")
 _SIGNALS: Final = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}

@@ -40,6 +40,7 @@ _FILES: Final = {
     "Alert": "alert",
     "AlertNote": "alert_note",
     "Job": "job",
+    "JobState": "job_state",
 }
 
 
@@ -259,6 +260,7 @@ DEAD_LETTER: Final = Codec("DeadLetter")
 ALERT: Final = Codec("Alert")
 ALERT_NOTE: Final = Codec("AlertNote")
 JOB: Final = Codec("Job")
+JOB_STATE: Final = Codec("JobState")
 _KINDS: Final = (
     EVENT,
     PREDICTION,
@@ -279,4 +281,5 @@ _KINDS: Final = (
     ALERT,
     ALERT_NOTE,
     JOB,
+    JOB_STATE,
 )

@@ -79,6 +79,8 @@ class Names:
         True if predictions are written in a public form; whole ones, with the features used, then have their own topic.
     models
         Names of the stream's other models, beside its own; also empty if only the stream's name is known.
+    batch
+        Those of them that jobs train: they have no learner.
     promotes, notifies
         True if a rule may promote a model, and if alerts are delivered to targets.
     takes_metrics
@@ -106,6 +108,7 @@ class Names:
     notifies: bool = False
     takes_metrics: bool = False
     metrics_from: tuple[str, ...] = ()
+    batch: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.stream):

@@ -246,6 +246,11 @@ class LearnerState:
             except Exception as error:
                 raise Poison(self._described(error, plain[following - 1][1]), following - 1) from error
             at = following
+        self.link_plain(plain)
+
+    def link_plain(self, plain: Sequence[Plain]) -> None:
+        """Note plain examples without measuring answers to them."""
+        entries = [entry for entry, _, _ in plain]
         if self._traced:
             self.chain.add_learned(entries)
         self.probes.add_several([features for _, features, _ in plain])

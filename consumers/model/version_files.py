@@ -12,6 +12,9 @@ from model_store import Manifest, VersionId
 NewEpoch = Literal["fresh", "replay", "keep"]
 MODEL_FILE: Final = "model"
 STATE_FILE: Final = "state"
+ESTIMATOR_FILE: Final = "estimator"  # in place of a model: an estimator of scikit-learn, as skops writes it
+GRAPH_FILE: Final = "graph"  # the estimator as ONNX, which then answers in its place
+FORM: Final = "form"  # in the manifest of an estimator, the form of its rows
 EDITS_FILE: Final = "edits"
 CODE_FILE: Final = "code"  # the stream file and the modules beside it, at that time
 REBUILD: Final = "rebuild"  # the reason of a rebuilt version

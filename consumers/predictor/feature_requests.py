@@ -12,6 +12,7 @@ from schemas import codec
 from schemas.codec import HEADER_BYTES, CodecError
 from schemas.contract import Contract, ContractError, without_any_value, without_values
 from schemas.events import Event, Features, read_event
+from schemas.preparing import Prepare, of_event
 from schemas.schema_registry import RegistryError
 from schemas.sources.event_mapping import EventMapping
 from schemas.sources.message_fields import Unmapped, place_id
@@ -47,10 +48,19 @@ class Questions:
         Maps messages of an external topic; `None` for Millstream's own events.
     clock
         Wall clock, ms.
+    prepare
+        The stream's function that computes the features from those that were sent.
     """
 
-    def __init__(self, contract: Contract, mapping: EventMapping | None, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        contract: Contract,
+        mapping: EventMapping | None,
+        clock: Callable[[], int],
+        prepare: Prepare | None = None,
+    ) -> None:
         self._contract = contract
+        self._prepare = prepare
         self._mapping = mapping
         self._clock = clock
 
@@ -68,7 +78,7 @@ class Questions:
             else:
                 # Records of external topics may have a time that the broker did not set, or none.
                 _check_time(event, self._clock())
-            return Question(event, self._contract.of_event(event.features, event.event_time), None)
+            return Question(event, of_event(self._contract, self._prepare, event.features, event.event_time), None)
         except ContractError as error:
             return Question(event, None, (error.code, str(error)))
         except Unanswerable as error:
@@ -97,7 +107,7 @@ class Questions:
         try:
             _check_id(event)
             _check_time(event, self._clock())
-            return Question(event, self._contract.of_event(event.features, event.event_time), None)
+            return Question(event, of_event(self._contract, self._prepare, event.features, event.event_time), None)
         except (Unanswerable, ContractError) as error:
             return Question(event, None, (error.code, str(error)))
 

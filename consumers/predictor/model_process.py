@@ -4,8 +4,6 @@ Unpickling 300 MB blocks the interpreter for periods that pauses between pieces 
 of keys grows, the garbage collector scans new objects, and the old version's millions of objects are freed. A process
 has its own interpreter, and its end frees everything at once. The two exchange features and plain values as
 MessagePack, never as a pickle.
-
-A frame is its length in 4 bytes, big-endian, followed by that many bytes.
 """
 
 from __future__ import annotations
@@ -16,17 +14,15 @@ import weakref
 from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import cache
-from struct import Struct
 from typing import IO, Any, Final
 
 import msgspec
 
 from consumers.model.river_model import Answer, ModelError, RiverModel, plain_value
 from model_store import StoreError, StoreUnavailable, VersionRefused
+from model_store.pipe_frames import read_frame, write_frame
 from runtime.exits import Doubt
 from schemas.events import Features, Scalar
-
-_LENGTH: Final = Struct(">I")
 
 
 class _Said(msgspec.Struct, frozen=True, array_like=True):
@@ -179,6 +175,7 @@ def serve(model: RiverModel, source: IO[bytes], sink: IO[bytes]) -> None:
             several = decoder.decode(read_frame(source))
         except EOFError:
             return
+        model.ahead(several)
         write_frame(sink, _encoder.encode([_answer(model, features) for features in several]))
 
 
@@ -208,24 +205,3 @@ def reason_of(error: BaseException) -> str:
         if isinstance(error, kind):
             return name
     return "ModelError"
-
-
-# --- frames ----------------------------------------------------------------------------------------
-
-
-def write_frame(sink: IO[bytes], frame: bytes) -> None:
-    """Write one frame and flush it."""
-    sink.write(_LENGTH.pack(len(frame)) + frame)
-    sink.flush()
-
-
-def read_frame(source: IO[bytes]) -> bytes:
-    """Read one frame. Raises EOFError if it is missing or incomplete."""
-    head = source.read(_LENGTH.size)
-    if len(head) < _LENGTH.size:
-        raise EOFError("the other side is gone")
-    (length,) = _LENGTH.unpack(head)
-    frame = source.read(length)
-    if len(frame) < length:
-        raise EOFError("the other side is gone in the midst of a frame")
-    return frame

@@ -29,6 +29,7 @@ from schemas.contract import Contract
 from schemas.event_times import EventTime, marked
 from schemas.events import Event, Features
 from schemas.model_names import version_text
+from schemas.preparing import Prepare
 from schemas.sources.event_mapping import EventMapping
 from schemas.topics import Names
 
@@ -51,6 +52,8 @@ class PredictorSettings:
         Start position of a group that has never read the topic.
     form
         Format of the public predictions.
+    prepare
+        The stream's function that computes the features from those that were sent.
     tell_times
         Tell in headers when events came on their topic (`schemas.event_times`); not for answers to events of the past.
     """
@@ -62,6 +65,7 @@ class PredictorSettings:
     mapping: EventMapping | None = None
     start: Literal["beginning", "end"] = "beginning"
     form: Form = WHOLE
+    prepare: Prepare | None = None
     tell_times: bool = True
 
 
@@ -130,9 +134,10 @@ class Predictor:
         self._features = settings.names.topic("features")
         at_end = (self._features,) if settings.start == "end" else ()
         self._starts = Starts(PREDICTOR, PredictorMetadata, self._memory, at_end, settings.new_epoch, say)
-        self._questions = Questions(settings.contract, settings.mapping, self._clock)
-        # Messages of an external topic have no shape.
-        known = KnownShapes(self._questions, settings.contract) if settings.mapping is None else self._questions
+        self._questions = Questions(settings.contract, settings.mapping, self._clock, settings.prepare)
+        # Messages of an external topic have no shape, and what `prepare` makes of an event has to be asked.
+        shapeless = settings.mapping is not None or settings.prepare is not None
+        known = self._questions if shapeless else KnownShapes(self._questions, settings.contract)
         self._read: Callable[[Sequence[Record]], Sequence[Known | Question]] = known.read
         self._answers = PredictionRecords(settings.names, settings.spread, settings.form)
         self._dead_letters = settings.names.topic("dead-letters")

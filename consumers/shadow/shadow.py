@@ -29,6 +29,7 @@ from schemas.comparisons import MODEL_FAILED, Challenger
 from schemas.contract import Contract, ContractError
 from schemas.events import Features, is_joinable, is_served, read_prediction
 from schemas.model_names import is_named
+from schemas.preparing import Prepare, of_event
 from schemas.topics import SHADOWS, Names
 
 SHARE_HALVED: Final = "shadow.share"
@@ -62,6 +63,8 @@ class ShadowSettings:
         Returns the slices of an event by its features, and `sliced` is how many there can be.
     new_epoch
         Continue although the topic of predictions is no longer the one that the role left, instead of refusing.
+    prepare
+        As of a predictor.
     """
 
     names: Names
@@ -72,6 +75,7 @@ class ShadowSettings:
     slices: Callable[[Features], Mapping[str, str]] = lambda features: {}
     sliced: int = 0
     new_epoch: bool = False
+    prepare: Prepare | None = None
 
 
 @dataclass
@@ -211,7 +215,8 @@ class Shadows:
         if error is None or error.code != MODEL_FAILED:
             return None
         try:
-            used = self._settings.contract.of_event(said.event.features, said.event.event_time)
+            settings, event = self._settings, said.event
+            used = of_event(settings.contract, settings.prepare, event.features, event.event_time)
         except ContractError:
             return None
         return self._reader.read(value)._replace(features=used)

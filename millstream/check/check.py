@@ -9,6 +9,7 @@ from typing import Final
 
 from consumers.model.river_model import ModelError, RiverModel
 from millstream.check.alert_checks import look_at_alerts
+from millstream.check.batch_checks import look_at_batch
 from millstream.check.code_checks import look_at_code
 from millstream.check.contract_checks import look_at_contract, look_at_limits
 from millstream.check.findings import CheckReport, Finding, Severity
@@ -16,6 +17,7 @@ from millstream.check.model_checks import look_at_metrics, look_at_parts, look_a
 from millstream.check.round_trip import Trial, TrialError, differing, refuses_text, unanswered
 from millstream.check.row_checks import look_at_rows
 from millstream.check.sample_events import Sample, sample
+from millstream.stream.batch import BatchModel
 from millstream.stream.load import LoadedStream
 from millstream.stream.model_parameters import walk
 from model_store import restricted_pickle
@@ -53,7 +55,12 @@ def check(loaded: LoadedStream, examples: int = _EXAMPLES, place: str | None = N
     known = set(found.findings)
     for other in loaded.others:
         # What is said of the stream as a whole is not said again of each model.
-        found_too = _Check(other, examples, place).report().findings
+        batch = isinstance(other.stream.model, BatchModel)
+        found_too = (
+            tuple(look_at_batch(other, loaded, examples, place))
+            if batch
+            else _Check(other, examples, place).report().findings
+        )
         own = [each for each in found_too if each not in known and (each.about, each.severity) != ("code", "ok")]
         named = (dataclasses.replace(each, text=f"model {other.model}: {each.text}") for each in own)
         found = dataclasses.replace(found, findings=(*found.findings, *named))

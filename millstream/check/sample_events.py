@@ -24,6 +24,7 @@ from producers.file_formats import open_source
 from producers.rows import SourceError, SourceSpec
 from schemas.contract import Contract, ContractError, Feature
 from schemas.events import Features, FeatureValue, Scalar
+from schemas.preparing import of_event
 
 _WORDS: Final = ("offer", "account", "verify", "meeting", "invoice", "lunch", "password", "free", "budget", "team")
 _CATEGORIES: Final = ("red", "green", "blue")
@@ -214,6 +215,7 @@ def spec_of(stream: Stream, place: str) -> SourceSpec:
         time=stream.time if in_file else None,
         contract=stream.contract,
         label_required=stream.task != "anomaly",
+        prepare=stream.prepare,
     )
 
 
@@ -227,7 +229,7 @@ def _from_source(place: str, stream: Stream, count: int) -> tuple[list[SampleExa
     for row in islice(source.rows(lambda each: bad.append(str(each))), 4 * count):
         try:
             when = row.event_time_ms if spec.time is not None else _when(stream.contract, len(found))
-            features = stream.contract.of_event(row.features, when)
+            features = of_event(stream.contract, stream.prepare, row.features, when)
         except ContractError as error:
             bad.append(str(source.bad(row.line, str(error))))
             continue

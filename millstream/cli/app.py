@@ -24,8 +24,11 @@ from millstream.cli import (
     console,
     drift,
     evaluate,
+    evaluate_versions,
     export,
     http,
+    import_onnx,
+    jobs,
     keys,
     models,
     performance,
@@ -39,6 +42,7 @@ from millstream.cli import (
     tokens,
     topics,
     trace,
+    train,
     uploads,
     version_code,
     version_decisions,
@@ -77,11 +81,12 @@ def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
     )
     for part in (run_command, roles, check_and_init, evaluate, preview, drift):
         part.register(app)
-    for part in (publish, read_topics, alerts, replay, backfill, trace, performance):
+    for part in (publish, read_topics, alerts, replay, backfill, trace, performance, train, jobs):
         part.register(app)
     for part in (models, keys, tokens, status, backup, topics, broker, http, uploads, console):
         part.register(app)
-    _ = version_decisions, version_code, rebuild, compare, export, acls  # add themselves to `models` and `topics`
+    # These add themselves to `models` and `topics`.
+    _ = version_decisions, version_code, rebuild, compare, evaluate_versions, import_onnx, export, acls
     return app
 
 

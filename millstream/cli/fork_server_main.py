@@ -27,6 +27,7 @@ _IMPORTED: Final = (
     "millstream.processes.compared_roles",
     "millstream.processes.notifier_role",
     "millstream.processes.referee_role",
+    "millstream.processes.trainer_role",
     "millstream.monitoring.monitor_role",
     "millstream.observability.tracing.enable",
     "runtime.kafka_client.kafka_python.library",

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
 from consumers.model.river_model import Answer, RiverModel
-from consumers.model.version_files import CODE_FILE, MODEL_FILE, REBUILD, REBUILD_START
+from consumers.model.version_files import CODE_FILE, REBUILD, REBUILD_START
+from consumers.model.version_loader import load_face
 from consumers.model.version_runtime import RunWith
 from millstream.cli.shared_options import Where, filling_in, full_names, is_mere_name
 from millstream.config.errors import SettingsError
@@ -324,8 +325,7 @@ def model(
         face, carried = _carried(versions, manifest)
     else:
         run_with = VersionCode(loaded, versions, code).to_answer(manifest)
-        found = versions.load(manifest, MODEL_FILE, extra_allowed=run_with.allowed, find=run_with.find)
-        face, carried = run_with.face(found, loaded.stream.task), run_with.carried
+        face, carried = load_face(versions, manifest, run_with, loaded.stream.task), run_with.carried
     return StoredModel(manifest, face, carried)
 
 
@@ -357,6 +357,5 @@ def _carried(store: ModelStore, manifest: Manifest) -> tuple[RiverModel, bool]:
         raise OtherCode(f"version {manifest.version} carries no code: give the path of its stream file")
     code = decode(store.read(manifest, CODE_FILE))
     ran = run_code(code)
-    found = store.load(manifest, MODEL_FILE, extra_allowed=ran.allowed, find=ran.find)
     run_with = RunWith(ran.allowed, ran.find, carried=True, sees=ran.stream.sees)
-    return run_with.face(found, code.target.task), True
+    return load_face(store, manifest, run_with, code.target.task), True

@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 import cyclopts
 from cyclopts import Parameter
 
-from consumers.roles import INTAKE, JOINER, JUDGE, LEARNER, MONITOR, NOTIFIER, PREDICTOR, REFEREE, SHADOW, named
+from consumers.roles import (
+    INTAKE,
+    JOINER,
+    JUDGE,
+    LEARNER,
+    MONITOR,
+    NOTIFIER,
+    PREDICTOR,
+    REFEREE,
+    SHADOW,
+    TRAINER,
+    named,
+)
 from millstream.cli.models import checked_model
 from millstream.cli.monitoring import UNWATCHED, Monitoring
 from millstream.cli.shared_options import HERE, CodePolicy, StreamFileName, UsageError, Where, load_file
@@ -33,7 +45,7 @@ FromHere = Annotated[
 
 def register(parent: cyclopts.App) -> None:
     """Add these commands."""
-    for command in (predictor, intake, joiner, learner, shadow, judge, referee, monitor, notifier):
+    for command in (predictor, intake, joiner, learner, shadow, judge, referee, trainer, monitor, notifier):
         parent.command(command)
 
 
@@ -211,6 +223,17 @@ def referee() -> Run:
     from millstream.processes.referee_role import run_referee
 
     return run_referee
+
+
+@_command(TRAINER)
+def trainer() -> Run:
+    """Train the stream's batch models (`batch={...}`) as jobs ask for it, until stopped. With two, one works.
+
+    Example: millstream trainer my_stream.py
+    """
+    from millstream.processes.trainer_role import run_trainer
+
+    return run_trainer
 
 
 @_command(MONITOR)

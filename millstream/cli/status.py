@@ -195,6 +195,7 @@ def _print(report: Report) -> None:
             **({} if report.compared is None else {"shadow answers": report.compared.lines()}),
             **({} if report.contest is None else {"contest": report.contest.lines()}),
             **({} if report.watched is None else {"monitoring": report.watched.line()}),
+            **({} if report.jobs is None else {"jobs": report.jobs.line()}),
             **({"alerts to": [each.line() for each in report.targets]} if report.targets else {}),
             "label to served": None if model.delay_ms is None else spoken(model.delay_ms),
             "labels": ", ".join(f"{count} {state}" for state, count in report.labels.items()),

@@ -31,6 +31,7 @@ from runtime.exits import FAILED, OK
 from schemas.model_names import MAIN, is_named, name_of
 
 if TYPE_CHECKING:
+    from consumers.model.verify import Verified
     from model_store import VersionId
     from runtime.kafka_client.cluster import Cluster
     from schemas.topics import Names
@@ -55,10 +56,13 @@ def verify(
 ) -> int:
     """Rebuild a version from the log, and compare the number of examples, the hash chain and the answers.
 
+    A version that a job has trained is trained again, with the parameters that were chosen for it.
+
     The exit code is 0 if all agree, else 1.
 
     Example: millstream models verify phishing 1/1250
     """
+    from millstream.training.verifying import is_trained, verify_trained
     from millstream.version_code.choice import VersionCode
     from millstream.versions.operations import verify_version
 
@@ -69,8 +73,21 @@ def verify(
     chosen = VersionCode(loaded, store, code, lambda line: print(line, file=sys.stderr))
     wanted = version_or_newest(store, settings, names, version)
     base = None if from_ is None else parsed(from_, wanted.model)
+    trained = is_trained(store.manifest(wanted))
+    if trained and base is not None:
+        raise UsageError(
+            "--from is for versions that learn from each event: this one was trained on a range of the log"
+        )
     with Bar("offsets") as bar, filling_in(stream):
-        found = verify_version(chosen, settings.cluster(), names, wanted, base, bar.show)
+        if trained:
+            found = verify_trained(chosen, settings.cluster(), names, wanted, bar.show)
+        else:
+            found = verify_version(chosen, settings.cluster(), names, wanted, base, bar.show)
+    _print_verified(found, as_json=json)
+    return OK if found.holds else FAILED
+
+
+def _print_verified(found: Verified, *, as_json: bool) -> None:
     said: dict[str, Any] = {
         "version": str(found.version),
         "from": str(found.base),
@@ -80,17 +97,16 @@ def verify(
         "answers": found.fingerprint,
         "holds": found.holds,
     }
-    if json:
+    if as_json:
         print_json(said)
-    else:
-        told = {True: "equal", False: "NOT EQUAL", None: "not compared: it was written on another kind of CPU"}
-        print_fields({name: told.get(value, value) if name in _COMPARED else value for name, value in said.items()})
-        print(
-            f"version {found.version} is what the log says"
-            if found.holds
-            else f"version {found.version} is NOT what the log says: it learned something else, or was changed since"
-        )
-    return OK if found.holds else FAILED
+        return
+    told = {True: "equal", False: "NOT EQUAL", None: "not compared: it was written on another kind of CPU"}
+    print_fields({name: told.get(value, value) if name in _COMPARED else value for name, value in said.items()})
+    print(
+        f"version {found.version} is what the log says"
+        if found.holds
+        else f"version {found.version} is NOT what the log says: it learned something else, or was changed since"
+    )
 
 
 _COMPARED = ("examples", "chain", "answers")

@@ -101,11 +101,12 @@ class Settings:
             stream.elsewhere,
             stream.labels_from,
             stream.predictions.public,
-            tuple(stream.models),
+            tuple(stream.named),
             stream.promote is not None,
             bool(stream.notify),
             stream.takes_metrics,
             tuple(source.topic for source in stream.metrics_sources),
+            tuple(stream.batch),
         )
 
     def state(self, names: Names) -> Path:

@@ -14,11 +14,15 @@ from millstream.alerting.decisions import decide_alert
 from millstream.alerting.open_alerts import open_rows, read_states
 from millstream.reading.decision_history import read_history, served_model
 from millstream.reading.decision_history import row as history_row
+from millstream.reading.jobs import job_rows, whole_job
+from millstream.reading.jobs import read_states as read_jobs
+from millstream.reading.offset_ranges import Edge
 from millstream.reading.pages import page
 from millstream.status.report import Report, Typed, as_json
 from millstream.status.watch import Looks
 from millstream.versions import listing
 from millstream.versions.decisions import decided_row, learn, promote, serve
+from millstream.versions.job_requests import ask, cancel
 from millstream.versions.rebuild import Workshop, adopt
 from millstream.versions.rollback import previous
 from millstream.versions.trace_event import trace
@@ -107,6 +111,14 @@ class Desk:
             found["open"] = open_rows(read_states(cluster, self._names))
         return found
 
+    def jobs(self, limit: int) -> list[Row]:
+        """Return the newest jobs, newest first."""
+        return job_rows(read_jobs(self._settings.cluster(), self._names))[:limit]
+
+    def job(self, job: str) -> Row:
+        """Return all about one job. Raises NoSuchJob."""
+        return whole_job(self._settings.cluster(), self._names, job)
+
     def event(self, event_id: str) -> Row:
         """Return the trace of an event. Raises NoSuchEvent."""
         cluster = self._settings.cluster()
@@ -180,6 +192,34 @@ class Desk:
         note = decide_alert(cluster, self._names, decision, alert, by=by, why=why, for_ms=for_ms)
         self._say(f"decided by {by}: {decision} {alert}")
         return {"stream": self._names.stream, **msgspec.structs.asdict(note)}
+
+    def ask_job(self, model: str, begin: Edge, end: Edge, by: str, why: str) -> Row:
+        """Ask for a training of a batch model, on a range of the examples log.
+
+        Raises
+        ------
+        NoBatchModel, EmptyRange
+            If it cannot be trained; nothing was asked for.
+        NotDecided, KafkaError, NoBroker, MissingTopic
+            If Kafka has not acknowledged it.
+        """
+        job = ask(self._settings.cluster(), self._names, model, by=by, why=why, begin=begin, end=end)
+        self._say(f"asked for by {by}: job {job.id}")
+        return {"stream": self._names.stream, "state": "asked", **msgspec.structs.asdict(job)}
+
+    def cancel_job(self, job: str, by: str, why: str) -> Row:
+        """Ask for a job to be cancelled.
+
+        Raises
+        ------
+        NoSuchJob, AlreadyEnded
+            If it cannot be cancelled.
+        NotDecided, KafkaError, NoBroker, MissingTopic
+            If Kafka has not acknowledged it.
+        """
+        wish = cancel(self._settings.cluster(), self._names, job, by=by, why=why)
+        self._say(f"decided by {by}: cancel {job}")
+        return {"stream": self._names.stream, "id": job, "model": wish.model, "state": "cancel", "by": by, "why": why}
 
     def _model_id(self, name: str | None) -> str:
         """Return the id of the model with this name, by default the stream's own. Raises NotFound."""

@@ -12,8 +12,12 @@ from consumers.roles import CONSOLE
 from millstream.alerting.decisions import InvalidAlertName, InvalidSilence, NoSuchAlert
 from millstream.console.desk import Decision, Deed, Desk
 from millstream.console.workers import Workers
+from millstream.reading.jobs import NoSuchJob
+from millstream.reading.offset_ranges import Edge
+from millstream.reading.timestamps import InvalidMoment, moment
 from millstream.stream.duration import InvalidDuration, milliseconds
 from millstream.versions.decisions import NotDecided
+from millstream.versions.job_requests import AlreadyEnded, EmptyRange, NoBatchModel
 from millstream.versions.rebuild import CannotAdopt
 from millstream.versions.rollback import NothingBefore
 from millstream.versions.trace_event import NoSuchEvent
@@ -51,9 +55,18 @@ class _AlertWanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     for_: str | None = msgspec.field(default=None, name="for")
 
 
-_WantedT = TypeVar("_WantedT", _Wanted, _AlertWanted)
+class _JobWanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    why: str = ""
+    model: str | None = None
+    job: str | None = None
+    from_: int | str | None = msgspec.field(default=None, name="from")
+    to: int | str | None = None
+
+
+_WantedT = TypeVar("_WantedT", _Wanted, _AlertWanted, _JobWanted)
 _wanted: Final = msgspec.json.Decoder(_Wanted)
 _alert_wanted: Final = msgspec.json.Decoder(_AlertWanted)
+_job_wanted: Final = msgspec.json.Decoder(_JobWanted)
 
 
 class Endpoints:
@@ -77,10 +90,14 @@ class Endpoints:
             Endpoint("GET", "/v1/models/{version}", "read", self._read(self._quick, self._model)),
             Endpoint("GET", "/v1/decisions", "read", self._read(self._slow, self._history)),
             Endpoint("GET", "/v1/alerts", "read", self._read(self._slow, self._page("alerts"))),
+            Endpoint("GET", "/v1/jobs", "read", self._read(self._slow, self._jobs)),
+            Endpoint("GET", "/v1/jobs/{id}", "read", self._read(self._slow, self._job)),
             Endpoint("GET", "/v1/events/{id}", "data", self._read(self._slow, self._event)),
             Endpoint("GET", "/v1/dead-letters", "data", self._read(self._slow, self._page("dead-letters"))),
             *(Endpoint("POST", f"/v1/{deed}", "admin", self._decide(deed)) for deed in deeds),
             *(Endpoint("POST", f"/v1/{each}", "admin", self._decide_alert(each)) for each in get_args(AlertDecision)),
+            Endpoint("POST", "/v1/jobs", "admin", self._ask_job),
+            Endpoint("POST", "/v1/cancel", "admin", self._cancel_job),
         )
 
     def _read(self, workers: Workers, work: Callable[[Call], Callable[[], Any]]) -> Callable[[Call], Any]:
@@ -106,6 +123,17 @@ class Endpoints:
     def _history(self, call: Call) -> Callable[[], Any]:
         _no_query(call)
         return self._desk.history
+
+    def _jobs(self, call: Call) -> Callable[[], Any]:
+        query = call.request.query()
+        limit = _number(query.pop("limit", None), "limit", 1, _MOST_ROWS)
+        if query:
+            raise HttpError(400, "query", f"there is no parameter {next(iter(query))[:100]!r}: limit is")
+        return lambda: {"jobs": self._desk.jobs(_ROWS if limit is None else limit)}
+
+    def _job(self, call: Call) -> Callable[[], Any]:
+        _no_query(call)
+        return lambda: self._desk.job(call.value)
 
     def _event(self, call: Call) -> Callable[[], Any]:
         _no_query(call)
@@ -148,6 +176,37 @@ class Endpoints:
             return await _answer(self._deciding, work)
 
         return handle
+
+    async def _ask_job(self, call: Call) -> Response:
+        _no_query(call)
+        wanted = _decoded(call.request.body, _job_wanted, "a job")
+        model, by = wanted.model, call.request.caller.name or _NAMELESS
+        if model is None or wanted.job is not None:
+            raise HttpError(422, "model", 'a job needs a batch model, and has no id yet: {"model": "NAME", "why": …}')
+        begin, end = _edge("from", wanted.from_), _edge("to", wanted.to)
+        return await _answer(self._deciding, lambda: self._desk.ask_job(model, begin, end, by, wanted.why))
+
+    async def _cancel_job(self, call: Call) -> Response:
+        _no_query(call)
+        wanted = _decoded(call.request.body, _job_wanted, "cancel")
+        job, by = wanted.job, call.request.caller.name or _NAMELESS
+        if job is None or (wanted.model, wanted.from_, wanted.to) != (None, None, None):
+            raise HttpError(422, "job", 'cancel needs a job, and nothing else: {"job": "ID", "why": …}')
+        return await _answer(self._deciding, lambda: self._desk.cancel_job(job, by, wanted.why))
+
+
+def _edge(name: str, given: int | str | None) -> Edge:
+    """Return the begin or the end of a range: an offset, or a time as in the command line."""
+    if given is None:
+        return Edge()
+    if isinstance(given, int):
+        if not 0 <= given <= _LARGEST_OFFSET:
+            raise HttpError(422, name, f"{name}={given} must be a number from 0 to {_LARGEST_OFFSET}")
+        return Edge(str(given), offset=given)
+    try:
+        return Edge(given, time_ms=moment(given))
+    except InvalidMoment as error:
+        raise HttpError(422, name, f"{error}; or an offset, as a number") from error
 
 
 def _no_query(call: Call) -> None:
@@ -229,9 +288,12 @@ _STATUSES: Final[tuple[tuple[type[Exception] | tuple[type[Exception], ...], int,
     ((InvalidDuration, InvalidSilence), 422, "for"),
     (InvalidAlertName, 422, "alert"),
     (NoSuchAlert, 404, "alert"),
+    (NoBatchModel, 422, "model"),
+    (EmptyRange, 422, "from"),
+    (NoSuchJob, 404, "job"),
     (NotFound, 404, "version"),
     (NoSuchEvent, 404, "event"),
-    ((CannotAdopt, NothingBefore, VersionRefused), 409, "refused"),
+    ((CannotAdopt, NothingBefore, VersionRefused, AlreadyEnded), 409, "refused"),
     ((KafkaError, NoBroker, NotDecided, MissingTopic, KafkaAccessDenied), 503, "kafka"),
     ((StoreError, OSError), 503, "store"),
 )

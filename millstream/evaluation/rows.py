@@ -9,18 +9,21 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from millstream.reading import topic_readers
+from millstream.reading.offset_ranges import Edge, span
 from millstream.scaffold.open_data import source_of
 from millstream.stream.stream import Stream
 from producers.rows import BadRow, RowSource, SourceError
 from runtime.kafka_client.cluster import Cluster
-from runtime.kafka_client.records import Partition
+from runtime.kafka_client.records import Partition, Record
 from schemas.codec import CodecError
 from schemas.contract import ContractError
 from schemas.events import Features, LabelValue, Lane
 from schemas.fast_examples import EntryReader
+from schemas.preparing import of_event
 from schemas.topics import Names
 
 _SHOWN: Final = 5
+ALL: Final = Edge()
 Served = tuple[LabelValue | None, dict[str, float] | None]
 
 
@@ -37,6 +40,8 @@ class Row(msgspec.Struct, frozen=True, gc=False):
         As the log has it; `None` in a file, where the stream's own weight counts.
     served, times
         On a log: the answer that was served, and the broker's times of prediction and label.
+    event_id, came_ms
+        On a log: the event, and the broker's time of the record (ms).
     """
 
     number: int
@@ -47,6 +52,8 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     correction: bool = False
     served: Served | None = None
     times: tuple[int, int] | None = None
+    event_id: str = ""
+    came_ms: int = 0
 
 
 class Refusals:
@@ -148,15 +155,15 @@ def _numbered(reader: RowSource, last: int | None) -> Iterator[Row | BadRow]:
 
 def _read(reader: RowSource, on_bad: Callable[[BadRow], None], last: int | None) -> Iterator[Row]:
     """Yield rows up to the one numbered `last`, with the features as the predictor uses them: a `Calendar`'s too."""
-    contract = reader.spec.contract
-    dated = contract.calendar is not None
+    contract, prepare = reader.spec.contract, reader.spec.prepare
+    computed = contract.calendar is not None or prepare is not None
     for row in reader.rows(on_bad):
         if last is not None and row.row_number > last:
             return
         features = row.features
-        if dated:
+        if computed:
             try:
-                features = contract.of_event(features, row.event_time_ms)
+                features = of_event(contract, prepare, features, row.event_time_ms)
             except ContractError as error:
                 on_bad(reader.bad(row.line, str(error)))
                 continue
@@ -179,22 +186,32 @@ class Repeats:
 
 
 class LogRows:
-    """The examples log of a stream, from its beginning to its end at the first reading."""
+    """The examples log of a stream, or a range of it; its end is that at the first reading.
+
+    Attributes
+    ----------
+    begin, end
+        Offsets of the range.
+    said
+        The range as it was asked for.
+    """
 
     unit = "offset"
     has_times = True
 
-    def __init__(self, cluster: Cluster, names: Names, models: int) -> None:
+    def __init__(self, cluster: Cluster, names: Names, models: int, first: Edge = ALL, last: Edge = ALL) -> None:
         self._cluster = cluster
         self._topic = names.topic("examples")
         self._models = models
         self.name = self._topic
         with closing(cluster.consumer()) as consumer:
-            self._begin = topic_readers.begin(consumer, self._topic)
-            self._end = topic_readers.end(consumer, self._topic)
+            topic_readers.partitions_of(consumer, self._topic)  # else there is none to look for a range in
+            found = span(consumer, self._topic, 1, first, last)
+        self.begin, self.end = found.begin[0], found.end[0]
+        self.said = f"{first.text or 'its beginning'} to {last.text or 'its end'}"
 
     def count(self) -> int | None:
-        return self._end - self._begin
+        return self.end - self.begin
 
     def remark(self) -> str | None:
         return None  # what is written to a log meanwhile is another evaluation's
@@ -203,19 +220,19 @@ class LogRows:
         reader, repeats = EntryReader(), Repeats()
         with closing(self._cluster.consumer()) as consumer:
             place = Partition(self._topic, 0)
-            for record in topic_readers.between(consumer, place, self._begin, self._end):
+            for record in topic_readers.between(consumer, place, self.begin, self.end):
                 try:
                     entry = reader.read(record.value or b"")
                 except CodecError as error:
                     refused.add(f"offset {record.offset}", str(error))
                     continue
                 if not repeats.note(entry.lane):
-                    yield (_row(record.offset, entry),) * self._models
+                    yield (_row(record, entry),) * self._models
 
 
-def _row(offset: int, entry: Any) -> Row:
+def _row(record: Record, entry: Any) -> Row:
     return Row(
-        offset,
+        record.offset,
         entry.features,
         entry.label,
         None if entry.times is None else entry.times[0],
@@ -223,4 +240,6 @@ def _row(offset: int, entry: Any) -> Row:
         entry.correction,
         (entry.prediction, entry.probabilities) if entry.answered else None,
         entry.times,
+        entry.event_id,
+        record.timestamp,
     )

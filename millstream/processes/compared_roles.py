@@ -55,7 +55,8 @@ def run_shadow(
     spread = spread_of(cluster, names, topics)
     if not has_partitions(loaded, topics, spread, names.topic(SHADOWS), names.whole, names.topic("labels")):
         return FAILED
-    stream, models = loaded.stream, [each.model_id for each in loaded.each_model]
+    stream = loaded.stream
+    models = [each.model_id for each in loaded.each_model if not each.model or each.model in stream.asked]
     store = open_store(settings.models, settings.keys, sign=False)
     choose = VersionCode(loaded, store, code, say).to_answer
     loader = VersionLoader(store, stream.task, choose, starter(loaded, settings, choose))
@@ -63,7 +64,7 @@ def run_shadow(
     versions = ChallengerVersions(Announcements(log, models), loader, say)
     slices, count = SliceReader(stream.slices), len(stream.slices)
     shadow_settings = ShadowSettings(
-        names, models, spread, stream.shadow_share, stream.contract, slices, count, new_epoch
+        names, models, spread, stream.shadow_share, stream.contract, slices, count, new_epoch, stream.prepare
     )
     kept = state_alerts(cluster, names, SHADOW, instance)
     memory = TopicMemory(settings.state(names) / f"{SHADOW}-{instance}.json", written=kept.written)
@@ -98,9 +99,9 @@ def run_judge(
 
 def _has_models(loaded: LoadedStream, role: str) -> bool:
     """Return whether a stream has models to compare; report it if not."""
-    if not loaded.stream.models:
+    if not loaded.stream.named:
         say(f"{loaded.path.name}: there is one model, so the {role} has nothing to do; models={{...}} names others")
-    return bool(loaded.stream.models)
+    return bool(loaded.stream.named)
 
 
 def _first_labels(

@@ -259,6 +259,7 @@ class _Server:
                 self._spool.lane,
                 rules.mapping,
                 has_ids=events is not None and bool(events.ids),
+                prepare=stream.prepare,
             )
         )
 

@@ -12,16 +12,18 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from consumers.model.checkpoints import MODEL_FILE
 from consumers.model.river_model import RiverModel
 from consumers.model.version_files import CODE_FILE
+from consumers.model.version_loader import load_face, model_bytes
 from consumers.model.version_runtime import RunWith, try_out
-from consumers.predictor.model_process import VersionProcess, read_frame, reason_of, say_raised, say_ready, serve
+from consumers.predictor.model_process import VersionProcess, reason_of, say_raised, say_ready, serve
 from model_store import Manifest, VersionId, VersionRefused, open_store
+from model_store.pipe_frames import read_frame
 from runtime.exits import FAILED, OK
 from schemas.model_names import name_of
 from schemas.target import Task
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from millstream.stream.load import LoadedStream
 
 _LOADING_NICENESS: Final = 10
+# Of what scikit-learn computes with. A sum over threads differs in its last bit, and they take processors from others.
+ONE_THREAD: Final = MappingProxyType({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"})
 LEAST_SECONDS: Final = 60.0
 _BYTES_A_SECOND: Final = 4 << 20  # a tenth of the speed of a busy machine
 
@@ -95,9 +99,8 @@ def starter(
         )
         command = [sys.executable, "-P", "-m", "millstream.processes.model_process_main"]
         # As in every process that predicts, so that sums over a set are computed in the same order.
-        environment = {**os.environ, "PYTHONHASHSEED": "0"}
-        file = manifest.files.get(MODEL_FILE)
-        seconds = LEAST_SECONDS + (0 if file is None else file.size) / _BYTES_A_SECOND
+        environment = {**os.environ, "PYTHONHASHSEED": "0", **ONE_THREAD}
+        seconds = LEAST_SECONDS + model_bytes(manifest) / _BYTES_A_SECOND
         return VersionProcess(command, environment, msgspec.msgpack.encode(request), seconds)
 
     return start
@@ -121,8 +124,7 @@ def load(request: Request) -> RiverModel:
         if own.definition != request.definition:
             raise VersionRefused(f"{own.path.name} has changed since this process read it: start it again")
         run_with = RunWith(own.allowed)
-    model = store.load(manifest, MODEL_FILE, extra_allowed=run_with.allowed, find=run_with.find)
-    face = run_with.face(model, request.task)
+    face = load_face(store, manifest, run_with, request.task)
     try_out(face, manifest)
     return face
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from millstream.replay.replay import Replay
     from millstream.stream.stream import Stream
     from schemas.contract import Contract
+    from schemas.preparing import Prepare
     from schemas.schema_registry import Registry
     from schemas.sources.event_mapping import EventMapping
 
@@ -42,10 +43,11 @@ class Reader:
 
     contract: Contract
     mapping: EventMapping | None
+    prepare: Prepare | None = None
 
     @classmethod
     def of(cls, stream: Stream, registry: Registry | None) -> Reader:
-        return cls(stream.contract, event_mapping(stream, registry))
+        return cls(stream.contract, event_mapping(stream, registry), stream.prepare)
 
 
 class _Given:
@@ -73,7 +75,14 @@ class BackfillAnswers:
         self._given = _Given()
         self._into = job.into
         into = Names(names.stream, names.prefix, {**names.elsewhere, "predictions": job.into})
-        settings = PredictorSettings(into, reader.contract, job.partitions, mapping=reader.mapping, tell_times=False)
+        settings = PredictorSettings(
+            into,
+            reader.contract,
+            job.partitions,
+            mapping=reader.mapping,
+            prepare=reader.prepare,
+            tell_times=False,
+        )
         self._predictor = Predictor(settings, self._given, say=lambda line: None)
         self._header = ((HEADER, job.key.encode()),)
         self.unanswered = 0

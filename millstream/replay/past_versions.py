@@ -12,12 +12,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from consumers.model.checkpoints import MODEL_FILE, LearnerCheckpoints
+from consumers.model.checkpoints import LearnerCheckpoints
 from consumers.model.log_edits import Editor
 from consumers.model.model_state import LearnerState, Poison
-from consumers.model.river_model import ModelError
+from consumers.model.river_model import ModelError, RiverModel
 from consumers.model.verify import replay
-from consumers.model.version_runtime import RunWith, try_out
+from consumers.model.version_loader import load_face, model_bytes
+from consumers.model.version_runtime import try_out
 from consumers.predictor.predictor import ServedVersion
 from millstream.reading import topic_readers
 from millstream.stream.processor_rules import definition_of, learning_rules
@@ -126,11 +127,10 @@ class PastVersions:
 
     def _load(self, manifest: Manifest) -> tuple[ServedVersion, int]:
         run_with = self._code.to_answer(manifest)
-        model = self._store.load(manifest, MODEL_FILE, extra_allowed=run_with.allowed, find=run_with.find)
-        served = self._served(model, run_with, manifest.version)
+        served = _served(load_face(self._store, manifest, run_with, self._loaded.stream.task), manifest.version)
         if manifest.examples:
             self._insist_on_answers(served, manifest)
-        return served, manifest.files[MODEL_FILE].size
+        return served, model_bytes(manifest)
 
     def _insist_on_answers(self, served: ServedVersion, manifest: Manifest) -> None:
         """Raise VersionRefused unless a version answers as it did when it was written."""
@@ -138,10 +138,6 @@ class PastVersions:
             try_out(served.model, manifest)
         except ModelError as error:
             raise VersionRefused(f"version {manifest.version}: {error}") from error
-
-    def _served(self, model: object, run_with: RunWith, version: VersionId) -> ServedVersion:
-        face = run_with.face(model, self._loaded.stream.task)
-        return ServedVersion(face, version.model, version.epoch, version.examples, 0, None)
 
     # --- deleted versions --------------------------------------------------------------------------
 
@@ -158,7 +154,8 @@ class PastVersions:
             )
         frozen = dumps(walk.learning.model.model)
         run_with = self._code.to_answer(walk.base)
-        return self._served(loads(frozen, extra=run_with.allowed, find=run_with.find), run_with, version), len(frozen)
+        model = loads(frozen, extra=run_with.allowed, find=run_with.find)
+        return _served(run_with.face(model, self._loaded.stream.task), version), len(frozen)
 
     def _walk_to(self, version: VersionId) -> _ModelWalk:
         """Return a model at or before a version: the current walk, unless a stored version is nearer."""
@@ -220,3 +217,7 @@ class PastVersions:
         if self._consumer is None:
             self._consumer = self._cluster.consumer()
         return self._consumer
+
+
+def _served(face: RiverModel, version: VersionId) -> ServedVersion:
+    return ServedVersion(face, version.model, version.epoch, version.examples, 0, None)

@@ -39,6 +39,7 @@ def spec_of(stream: Stream, labelled: bool) -> SourceSpec:
         time=stream.time,
         contract=stream.contract,
         label_required=labelled,
+        prepare=stream.prepare,
     )
 
 

@@ -12,8 +12,9 @@ from contextlib import closing
 from consumers.joiner.offset_metadata import JoinerMetadata
 from consumers.loop.log_faults import short_ids
 from consumers.predictor.offset_metadata import PredictorMetadata
-from consumers.roles import INTAKE, JOINER, MONITOR, NOTIFIER, PREDICTOR, REFEREE, SHADOW
+from consumers.roles import INTAKE, JOINER, MONITOR, NOTIFIER, PREDICTOR, REFEREE, SHADOW, TRAINER
 from consumers.shadow.offset_metadata import ShadowMetadata
+from consumers.trainer.offset_metadata import TrainerMetadata
 from millstream.reading import topic_readers
 from runtime.kafka_client.client import Admin
 from runtime.kafka_client.cluster import Cluster, KafkaAccessDenied, TopicInfo
@@ -43,6 +44,7 @@ def recalled(cluster: Cluster, names: Names) -> Names:
         promotes = bool(_committed(admin, names.group(REFEREE)))
         notifies = bool(_committed(admin, names.group(NOTIFIER)))
         shadowed = _committed(admin, names.group(SHADOW))
+        trained = _committed(admin, names.group(TRAINER))
         watched = {topic for topic, _ in _committed(admin, names.group(MONITOR))}
     elsewhere = {} if read in (None, names.topic("features")) else {"features": str(read)}
     public = _joined(names, joined) == names.topic(ANSWERS)
@@ -53,7 +55,8 @@ def recalled(cluster: Cluster, names: Names) -> Names:
         elsewhere=elsewhere,
         public=public,
         labels_from=labels_from,
-        models=models,
+        models=tuple(dict.fromkeys((*models, *(batch := _batch_models(trained))))),
+        batch=batch,
         promotes=promotes,
         notifies=notifies,
         takes_metrics=names.topic(METRICS) in watched,
@@ -66,6 +69,12 @@ def _shadowed_models(notes: Mapping[tuple[str, int], str]) -> tuple[str, ...]:
     told = [ShadowMetadata.decode(note) for note in notes.values()]
     models = dict.fromkeys(model for note in told if note is not None for model in note.models)
     return tuple(name_of(model) for model in models if is_named(model))
+
+
+def _batch_models(notes: Mapping[tuple[str, int], str]) -> tuple[str, ...]:
+    """Return the names of the stream's batch models by the file that the trainer has; empty if it never ran."""
+    told = [TrainerMetadata.decode(note) for note in notes.values()]
+    return tuple(dict.fromkeys(model for note in told if note is not None for model in note.models))
 
 
 def with_former_models(cluster: Cluster, names: Names) -> Names:

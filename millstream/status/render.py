@@ -259,6 +259,8 @@ def _facts(report: Report, width: int) -> Iterator[Text]:
         yield from _folded("contest", report.contest.lines(), width)
     if report.watched is not None:
         yield from _folded("monitoring", [report.watched.line()], width)
+    if report.jobs is not None:
+        yield from _folded("jobs", [report.jobs.line()], width)
     yield from _folded("alerts to", [each.line() for each in report.targets], width)
     if report.uploads is not None:
         yield from _folded("uploads", [report.uploads.line()], width)

@@ -25,6 +25,7 @@ from millstream.status.compared_state import ComparedState, compared_state
 from millstream.status.competitors import Competitor, competitors, version_of
 from millstream.status.contest_state import ContestState, contest_state
 from millstream.status.http_state import HttpState
+from millstream.status.job_state import JobsState, jobs_state
 from millstream.status.log_fault_states import log_faults
 from millstream.status.monitor_state import MonitorState, monitor_state
 from millstream.status.snapshot import LABELS_FROM, Observer, StreamSnapshot
@@ -133,8 +134,8 @@ class Report:
         yet.
     models
         All models of a stream with several, its own first; empty with one.
-    targets
-        What reached each target of the stream's alerts.
+    targets, jobs
+        What reached each target of alerts; state of the jobs that train batch models, `None` if there is none yet.
     """
 
     stream: str
@@ -163,6 +164,7 @@ class Report:
     watched: MonitorState | None = None
     models: tuple[Competitor, ...] = ()
     targets: tuple[TargetState, ...] = ()
+    jobs: JobsState | None = None
 
 
 def watch(
@@ -229,6 +231,7 @@ def report(
         contest=contest_state(now),
         watched=monitor_state(now),
         targets=target_states(now),
+        jobs=jobs_state(now),
     )
 
 

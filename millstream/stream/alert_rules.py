@@ -203,8 +203,8 @@ class Known:
         Names of the features that can reach the monitor, `None` if any can.
     metrics
         Names of the downstream metrics, `None` if any can come.
-    models, targets
-        Names of the stream's other models, and of its targets of alerts.
+    models, targets, batch
+        Names of the stream's other models that learn, of its targets of alerts, and of its batch models.
     window
         Length of a window, as the stream file says it.
     """
@@ -215,6 +215,7 @@ class Known:
     models: Collection[str]
     targets: Collection[str]
     window: Span
+    batch: Collection[str] = ()
 
 
 def check_rules(rules: Sequence[Rule], known: Known) -> None:
@@ -235,7 +236,7 @@ def check_rules(rules: Sequence[Rule], known: Known) -> None:
             )
         _check_subject(rule, known)
         _check_over(rule, known.window)
-        _check_names(rule, known.models, known.targets)
+        _check_names(rule, known.models, known.targets, known.batch)
 
 
 def _check_subject(rule: Rule, known: Known) -> None:
@@ -268,7 +269,7 @@ def _check_over(rule: Rule, window: Span) -> None:
         )
 
 
-def _check_names(rule: Rule, models: Collection[str], targets: Collection[str]) -> None:
+def _check_names(rule: Rule, models: Collection[str], targets: Collection[str], batch: Collection[str]) -> None:
     for each in rule.do:
         if isinstance(each, Notify) and each.target not in targets:
             known = f"there are {', '.join(targets)}" if targets else "notify= has no target"
@@ -276,6 +277,9 @@ def _check_names(rule: Rule, models: Collection[str], targets: Collection[str]) 
         if isinstance(each, Pause) and each.model not in (None, MAIN, *models):
             known = ", ".join((MAIN, *models))
             raise InvalidStream(f"Rule: when={rule.when!r}: there is no model {each.model!r}; there are {known}")
+        if isinstance(each, Retrain) and each.model not in batch:
+            known = f"there are {', '.join(batch)}" if batch else "batch= has none"
+            raise InvalidStream(f"Rule: when={rule.when!r}: Retrain({each.model!r}) names no batch model; {known}")
 
 
 def evaluated(rules: Sequence[Rule]) -> tuple[AlertRule, ...]:

@@ -204,14 +204,14 @@ def check_models(models: Mapping[str, Model], stream: str) -> None:
             raise InvalidStream(f"Stream: models={name!r} must be Model(...), such as Model(lambda: ...)")
 
 
-def check_promote(promote: Promote | None, task: Task, models: Mapping[str, Model]) -> None:
+def check_promote(promote: Promote | None, task: Task, models: Collection[str]) -> None:
     """Raise InvalidStream unless the rule fits the task and has models to choose from."""
     if promote is None:
         return
     if not isinstance(promote, Promote):
         raise InvalidStream(f"Stream: promote={promote!r:.60} must be Promote(...), such as Promote(loss='brier')")
     if not models:
-        raise InvalidStream("Stream: promote= needs models=, of which one could be promoted")
+        raise InvalidStream("Stream: promote= needs models= or batch=, of which one could be promoted")
     loss = promote.loss
     if task == "anomaly" and not callable(loss):
         raise InvalidStream("Stream: promote=Promote(loss=...) must be a function for task='anomaly'")

@@ -14,10 +14,25 @@ from typing import Any, Final
 import msgspec
 
 from millstream.stream import source_slice
+from millstream.stream.batch import BatchModel
 from millstream.stream.model_parameters import own_names, walk
 from millstream.stream.stream import Stream
 
 _LONG: Final = 60
+_OF_TRAINING: Final = (
+    "rows",
+    "search",
+    "candidates",
+    "folds",
+    "score",
+    "seed",
+    "most",
+    "test",
+    "final",
+    "warm_start",
+    "onnx",
+)
+"""Parameters of a batch model on which a training depends. The range of the log is chosen anew by each job."""
 
 
 def definition_text(stream: Stream, model: Any, own: Callable[[str], bool], files: Mapping[str, str], main: str) -> str:
@@ -46,15 +61,26 @@ def _lines(
     if isinstance(weight, Mapping):
         # The order of the classes has no meaning.
         weight = dict(sorted(weight.items(), key=lambda item: repr(item[0])))
-    for path, value in (("weight", weight), ("model", model)):
+    # Definitions of streams without it are as they were.
+    prepare = () if stream.prepare is None else (("prepare", stream.prepare),)
+    for path, value in (("weight", weight), *prepare, ("model", model)):
         parts = list(walk(value, path, own))
         yield from (f"{part.path} = {part.text}" for part in parts)
         yield from (f"{path}.{line}" for line in source_slice.lines(files, main, own_names(parts, own)))
+    if isinstance(stream.model, BatchModel):
+        for name in _OF_TRAINING:
+            parts = list(walk(getattr(stream.model, name), f"training.{name}", own))
+            yield from (f"{part.path} = {part.text}" for part in parts)
 
 
 def model_lines(text: str) -> list[str]:
     """Return the lines of a definition about the computation of answers; the others are about learning."""
     return [line for line in text.splitlines() if line.startswith("model")]
+
+
+def prepare_lines(text: str) -> list[str]:
+    """Return the lines of a definition about what is made of an event before the contract."""
+    return [line for line in text.splitlines() if line.startswith("prepare")]
 
 
 def definition_hash(text: str) -> str:

@@ -12,11 +12,12 @@ from typing import Any, Final
 
 import msgspec
 
+from millstream.stream.batch import BatchModel
 from millstream.stream.code_object import MOST_BYTES, Code, encode
 from millstream.stream.collect_sources import sources
 from millstream.stream.definition_hash import definition_hash, definition_text
 from millstream.stream.errors import LoadError
-from millstream.stream.model_kind import WrongModel, require_fit
+from millstream.stream.model_kind import WrongModel, require_estimator, require_fit
 from millstream.stream.stream import Stream
 from millstream.stream.stream_file import StreamFile, explain, find, is_own_module, load_module, ready_made
 from model_store import restricted_pickle
@@ -92,7 +93,7 @@ class LoadedStream:
         for each in self.each_model:
             if each.model == ("" if name == MAIN else name):
                 return each
-        known = ", ".join([MAIN, *self.stream.models])
+        known = ", ".join([MAIN, *self.stream.named])
         raise LoadError(f"{self.path}: it has no model {name!r}; its models are {known}")
 
     def fresh_model(self) -> Any:
@@ -121,7 +122,7 @@ def load_stream(ref: str) -> LoadedStream:
     known = module.__dict__.setdefault(_IMPORTED, sorted(frozenset(sys.modules) - before))
     files = sources(file, known)
     first = _with_code(loaded_from(module, file, own, files), file, files)
-    others = (loaded_from(module, file, own, files, name) for name in first.stream.models)
+    others = (loaded_from(module, file, own, files, name) for name in first.stream.named)
     return replace(first, others=tuple(_with_code(each, file, files) for each in others))
 
 
@@ -167,8 +168,8 @@ def loaded_from(
         If it has no `Stream` or several, or its model is missing or unsuitable.
     """
     whole = _only_stream(module, file)
-    if name and name not in whole.models:
-        raise LoadError(f"{file.path}: it has no model {name!r} in models=")
+    if name and name not in whole.named:
+        raise LoadError(f"{file.path}: it has no model {name!r} in models= or batch=")
     stream = whole.of_model(name)
     model = _fresh_model(stream, file.path, name)
     try:
@@ -200,13 +201,14 @@ def _only_stream(module: ModuleType, file: StreamFile) -> Stream:
 
 
 def _fresh_model(stream: Stream, path: Path, name: str) -> Any:
-    parameter = f"models[{name!r}]" if name else "model="
+    batch = isinstance(stream.model, BatchModel)
+    parameter = f"{'batch' if batch else 'models'}[{name!r}]" if name else "model="
     try:
         model = stream.model()
     except Exception as error:
         raise LoadError(f"{parameter} raised when called: {explain(error, path)}") from error
     try:
-        require_fit(model, stream.task)
+        (require_estimator if batch else require_fit)(model, stream.task)
     except WrongModel as error:
         raise WrongModel(f"{path}: {f'{parameter}: ' if name else ''}{error}") from error
     return model

@@ -92,6 +92,26 @@ def require_fit(model: Any, task: Task) -> None:
         raise WrongModel(f"{name} learns two classes only: wrap it, multiclass.OneVsRestClassifier({name}(...))")
 
 
+def require_estimator(model: Any, task: Task) -> None:
+    """Check that a stream of this task can train `model`, an estimator of scikit-learn.
+
+    Raises
+    ------
+    WrongModel
+        If it cannot; the message names the estimator's kind.
+    """
+    from sklearn.base import BaseEstimator, is_classifier, is_regressor
+
+    if isinstance(model, type):
+        raise WrongModel(f"make returned the class {model.__name__}; call it: {model.__name__}()")
+    if not isinstance(model, BaseEstimator):
+        said = "None" if model is None else f"{type(model).__module__}.{type(model).__qualname__}"
+        raise WrongModel(f"make returned {said}, which is no estimator of scikit-learn")
+    fits = is_regressor(model) if task == "regression" else is_classifier(model)
+    if not fits:
+        raise WrongModel(f"{type(model).__name__} is no {_NEEDS[task].split(' ')[-1]}, and task={task!r} needs one")
+
+
 def _kind(last: Any) -> str | None:
     if isinstance(last, base.Classifier):
         return "a classifier"

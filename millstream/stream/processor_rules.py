@@ -61,6 +61,7 @@ def predictor_settings(
         mapping=event_mapping(stream, registry),
         start="beginning" if source is None else source.start,
         form=form,
+        prepare=stream.prepare,
     )
 
 

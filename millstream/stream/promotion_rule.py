@@ -39,7 +39,7 @@ def comparing_rule(stream: Stream) -> Rule | None:
     wait, guard = stream.labels.wait_ms, promote.guard
     settle = promote.settle_ms(wait)
     return Rule(
-        models=(stream.name, *(model_id(stream.name, name) for name in stream.models)),
+        models=(stream.name, *(model_id(stream.name, name) for name in stream.named if name in stream.asked)),
         loss=loss,
         at_least=promote.at_least,
         alpha=promote.alpha,

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from millstream.stream.alert_rules import Known, Rule, check_rules, rollback_days
+from millstream.stream.batch import BatchModel, check_batch
 from millstream.stream.calendar import Calendar
 from millstream.stream.competition import Model, Promote, check_models, check_promote, check_slices
 from millstream.stream.duration import milliseconds
@@ -31,6 +32,7 @@ from millstream.stream.watching import Watch
 from model_store.retention import Retention
 from schemas.contract import Contract, Feature, FeatureType, clash
 from schemas.events import Features, Scalar
+from schemas.preparing import Prepare
 from schemas.sources.source import Source
 from schemas.target import Target, TargetError, Task
 from schemas.topics import InvalidName, Names
@@ -54,6 +56,8 @@ class Stream:
     models
         Further models that learn the same log, by name: see `Model`. `model` serves first; a person or the rule may
         promote another.
+    batch
+        Models that jobs train on the log with scikit-learn, by name: see `BatchModel`.
     promote
         The rule by which another model is promoted: see `Promote`. Without it, only a person promotes one.
     slices
@@ -82,6 +86,9 @@ class Stream:
         ``labels``, or ``events`` for models that learn without labels (anomaly detection).
     weight
         Weight by class (``{True: 20.0}``), or ``function(features, label) -> float``. It is part of the example.
+    prepare
+        ``function(features) -> features``, run on every event before the contract: an embedding of one's own turns an
+        image's bytes or a text into numbers, which travel on in its place.
     features
         The contract: a type (``"number"``, …) or a `Feature` for each name. Without it, all finite and typed
         features are accepted. Or a `Source`: the external topic that events come from, with the contract.
@@ -115,8 +122,9 @@ class Stream:
 
     name: str
     task: Task
-    model: Callable[[], Any] | Model
+    model: Callable[[], Any] | Model | BatchModel
     models: Mapping[str, Model] = field(default_factory=dict)
+    batch: Mapping[str, BatchModel] = field(default_factory=dict)
     promote: Promote | None = None
     slices: Mapping[str, Slice] = field(default_factory=dict)
     shadow_share: float = 1.0
@@ -131,6 +139,7 @@ class Stream:
     classes: Sequence[Scalar] | None = None
     learn_from: Literal["labels", "events"] = "labels"
     weight: Weight | None = None
+    prepare: Prepare | None = None
     features: Source | Mapping[str, Feature | FeatureType] = field(default_factory=dict)
     calendar: Calendar | None = None
     partitions: int = 4
@@ -154,10 +163,13 @@ class Stream:
         check_choices(self, _CHOICES)
         check_counts(self, "partitions")
         self._check_learning()
+        if self.prepare is not None and not callable(self.prepare):
+            raise InvalidStream("Stream: prepare= must be a function of the features, such as lambda features: {...}")
         self._check_features()
         self._check_target()
         check_models(self.models, self.name)
-        check_promote(self.promote, self.task, self.models)
+        check_batch(self.batch, self.models, self.name, self.task)
+        check_promote(self.promote, self.task, self.named)
         check_slices(self.slices, self.contract.private)
         check_metrics_from(self.metrics_from)
         self._check_competition()
@@ -166,7 +178,7 @@ class Stream:
     def _check_alerts(self) -> None:
         check_targets(self.notify)
         targets, metrics = [target.name for target in self.notify], names_of(self.metrics_from)
-        known = Known(self.task, self._reaching, metrics, self.models, targets, self.watch.window)
+        known = Known(self.task, self._reaching, metrics, self.models, targets, self.watch.window, self.batch)
         check_rules(self.alerts, known)
 
     def _check_competition(self) -> None:
@@ -174,8 +186,8 @@ class Stream:
         if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
             raise InvalidStream(f"Stream: shadow_share={share!r:.60} must be a number from 0 to 1")
         reaching = self._reaching
-        for name, model in (("model", self.model), *self.models.items()):
-            for feature in model.sees or () if isinstance(model, Model) else ():
+        for name, model in (("model", self.model), *self.named.items()):
+            for feature in model.sees or () if isinstance(model, (Model, BatchModel)) else ():
                 if reaching is not None and feature not in reaching:
                     raise InvalidStream(
                         f"Model: {name} sees {feature!r}, which is not in features= and never reaches it"
@@ -276,7 +288,7 @@ class Stream:
     @property
     def sees(self) -> frozenset[str] | None:
         """Names of the features that `model` is given, `None` if all."""
-        sees = self.model.sees if isinstance(self.model, Model) else None
+        sees = self.model.sees if isinstance(self.model, (Model, BatchModel)) else None
         return None if sees is None else frozenset(sees)
 
     @property
@@ -285,8 +297,18 @@ class Stream:
         return self.contract if self.sees is None else self.contract.narrowed(self.sees)
 
     def of_model(self, name: str) -> Stream:
-        """Return the stream with one of `models` as its model; with an empty name the stream itself."""
-        return replace(self, model=self.models[name]) if name else self
+        """Return the stream with one of its named models as its model; with an empty name the stream itself."""
+        return replace(self, model=self.named[name]) if name else self
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """Names of the named models that are asked in the shadow: all but batch models that a person serves."""
+        return frozenset(self.models) | {name for name, each in self.batch.items() if each.deploy != "by-hand"}
+
+    @property
+    def named(self) -> Mapping[str, Model | BatchModel]:
+        """The stream's models beside its own, by name: those that learn from each event, and batch models."""
+        return {**self.models, **self.batch}
 
     @property
     def target(self) -> Target:

@@ -42,7 +42,7 @@ _READS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {PUBLISHER: (), OPERATOR: (*KINDS, roles.WHOLE, *COMPARED)}
 )
 _WRITES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {PUBLISHER: ("features", "labels"), OPERATOR: ("models", "decisions")}
+    {PUBLISHER: ("features", "labels"), OPERATOR: ("models", "decisions", "alerts", "jobs")}
 )
 
 
@@ -97,7 +97,7 @@ def _of_a_role(names: Names, role: Role) -> list[Right]:
     # A role that runs on demand commits its place in a group of its own, named after its instance.
     found = _in_group(names, role.name, prefixed=role.on_demand) if role.commits else []
     # The learners of all models have the same user: they write the same topics.
-    for model in names.models if role.per_model else ():
+    for model in roles.models_that_learn(names) if role.per_model else ():
         found += _in_group(names, role.of_model(model).name)
     for each in role.commits_as:
         found += _in_group(names, each, prefixed=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from consumers.model.version_files import CODE_FILE, shown
 from consumers.model.version_runtime import RunWith
 from millstream.stream.code_object import MOST_BYTES, Code, decode, encode
-from millstream.stream.definition_hash import changes, differing_values, model_lines
+from millstream.stream.definition_hash import changes, differing_values, model_lines, prepare_lines
 from millstream.stream.errors import LoadError
 from millstream.stream.load import LoadedStream, loaded_from
 from millstream.stream.processor_rules import HALF, definition_of
@@ -154,6 +154,11 @@ class VersionCode:
                 f"version {manifest.version} predicts another target ({code.target}) than {self.loaded.path.name} says "
                 f"now ({stream.target}): serve it with the old stream file, or start a new epoch"
             )
+        if prepare_lines(code.definition) != prepare_lines(self.loaded.definition_text):
+            raise VersionRefused(
+                f"version {manifest.version} learned features that another prepare= made than {self.loaded.path.name} "
+                "has now: serve it with the old stream file, or start a new epoch"
+            )
         problem = misfit(stream.contract, code.contract)
         if problem:
             raise VersionRefused(
@@ -222,7 +227,7 @@ def run_code(code: Code) -> LoadedStream:
     try:
         module = space.main()
         loaded = loaded_from(module, file, space.owns, code.files, code.model_name)
-        names = () if loaded.model else tuple(loaded.stream.models)
+        names = () if loaded.model else tuple(loaded.stream.named)
         others = [loaded_from(module, file, space.owns, code.files, name) for name in names]
     except LoadError as error:
         raise VersionRefused(f"the code that the version carries does not run: {error}") from error

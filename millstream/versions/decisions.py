@@ -23,7 +23,7 @@ from runtime.kafka_client.errors import KafkaError, described
 from runtime.kafka_client.records import Output, Partition
 from schemas.codec import CodecError
 from schemas.model_names import is_named, name_of
-from schemas.model_updates import Decision, Learning, ModelUpdate, Serving, read_model_update
+from schemas.model_updates import Decision, Learning, ModelUpdate, Published, Serving, read_model_update
 from schemas.topics import Names
 
 _ACKNOWLEDGED_S: Final = 15.0
@@ -48,7 +48,12 @@ def decide(cluster: Cluster, names: Names, state: Decision) -> ModelUpdate:
     return _write(cluster, names, state)[0]
 
 
-def _write(cluster: Cluster, names: Names, state: Decision) -> tuple[ModelUpdate, int]:
+def announce(cluster: Cluster, names: Names, state: Published) -> ModelUpdate:
+    """Announce a version, on the same topics and in the same order as a decision. Raises NotDecided."""
+    return _write(cluster, names, state)[0]
+
+
+def _write(cluster: Cluster, names: Names, state: Decision | Published) -> tuple[ModelUpdate, int]:
     """Write a decision; return it with its offset on the models topic."""
     update = ModelUpdate(time.time_ns() // 1_000_000, state)
     key, value = state.key.encode(), update.encode()

@@ -63,7 +63,7 @@ def preview(
     source = stream.features_source
     decode = None if source is None else decoder(source, settings.schema_registry())
     mapping = None if source is None or decode is None else EventMapping(source, decode)
-    questions = Questions(stream.contract, mapping, lambda: time.time_ns() // 1_000_000)
+    questions = Questions(stream.contract, mapping, lambda: time.time_ns() // 1_000_000, stream.prepare)
     topic, private = names.topic("features"), stream.contract.private
     if source is not None and topic not in cluster.topic_info(topic):
         raise MissingTopic(f"there is no topic {topic}: {NOT_OURS}")

@@ -12,7 +12,6 @@ from consumers.learner.rebuild import Plan, Rebuilder, Rebuilt
 from consumers.model.checkpoints import (
     EDITS_FILE,
     LANES,
-    MODEL_FILE,
     REBUILD,
     REBUILD_START,
     Definition,
@@ -24,6 +23,7 @@ from consumers.model.log_edits import NO_EDITS, Edits
 from consumers.model.river_model import Answer
 from consumers.model.upgrade_report import gap
 from consumers.model.version_files import shown
+from consumers.model.version_loader import load_face
 from millstream.reading import topic_readers
 from millstream.reading.offset_ranges import Edge, span
 from millstream.stream.processor_rules import definition_of, learning_rules
@@ -273,8 +273,7 @@ class Workshop:
 
     def _asked(self, manifest: Manifest) -> Callable[[Features], Answer]:
         run_with = self._code.to_answer(manifest)
-        model = self._store.load(manifest, MODEL_FILE, extra_allowed=run_with.allowed, find=run_with.find)
-        face = run_with.face(model, self._loaded.stream.task)
+        face = load_face(self._store, manifest, run_with, self._loaded.stream.task)
 
         def ask(features: Features) -> Answer:
             try:

@@ -7,8 +7,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from consumers.model.checkpoints import MODEL_FILE
 from consumers.model.river_model import Answer, wire_value
+from consumers.model.version_loader import load_face
 from millstream.reading import topic_readers
 from millstream.version_code.choice import Policy, VersionCode
 from millstream.versions.example_history import WHY, ExampleHistory
@@ -253,13 +253,13 @@ def computed_again(code: VersionCode, said: Prediction) -> Row:
     try:
         manifest = code.store.manifest(version)
         run_with = code.to_answer(manifest)
-        model = code.store.load(manifest, MODEL_FILE, extra_allowed=run_with.allowed, find=run_with.find)
+        face = load_face(code.store, manifest, run_with, code.loaded.stream.task)
     except NotFound:
         return {"equal": None, "version": str(version), "why": f"version {version} is gone by retention"}
     except VersionRefused as error:
         return {"equal": None, "version": str(version), "why": str(error)}
     try:
-        answer = run_with.face(model, code.loaded.stream.task).predict(dict(said.event.features))
+        answer = face.predict(dict(said.event.features))
     except Exception as error:  # noqa: BLE001 - a model may raise anything; the exception is the result
         if outcome.examples > 0:
             why = f"the model raises now: {type(error).__name__}: {error}"

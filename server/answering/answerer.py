@@ -24,6 +24,7 @@ from schemas.codec import CodecError
 from schemas.contract import Contract
 from schemas.events import Event, Label, read_label
 from schemas.model_names import version_text
+from schemas.preparing import Prepare
 from schemas.sources.event_mapping import EventMapping
 from schemas.target import Target, TargetError
 from schemas.topics import METRICS, Names
@@ -116,6 +117,8 @@ class AnswererSettings:
         Maps raw messages of the stream's external topic; `None` for a stream without one.
     has_ids
         True if the mapping finds an id in each message.
+    prepare
+        As of a predictor.
     """
 
     names: Names
@@ -127,6 +130,7 @@ class AnswererSettings:
     lane: int
     mapping: EventMapping | None = None
     has_ids: bool = False
+    prepare: Prepare | None = None
 
 
 class Answerer:
@@ -141,8 +145,8 @@ class Answerer:
     def __init__(self, settings: AnswererSettings, clock: Callable[[], int] | None = None) -> None:
         self._settings = settings
         self._clock = clock or (lambda: time.time_ns() // 1_000_000)
-        self._questions = Questions(settings.contract, None, self._clock)
-        self._messages = Questions(settings.contract, settings.mapping, self._clock)
+        self._questions = Questions(settings.contract, None, self._clock, settings.prepare)
+        self._messages = Questions(settings.contract, settings.mapping, self._clock, settings.prepare)
         self._records = PredictionRecords(settings.names, settings.spread, settings.form)
         self._dead_letters = settings.names.topic("dead-letters")
         self._source = Partition(settings.source, settings.lane)

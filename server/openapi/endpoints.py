@@ -271,6 +271,8 @@ _FURTHER: Final[dict[str, dict[str, str]]] = {
     "ack": {"alert": "monitor.drift"},
     "silence": {"alert": "monitor.drift", "for": "2h"},
     "unsilence": {"alert": "monitor.drift"},
+    "jobs": {"model": "gbdt"},
+    "cancel": {"job": "gbdt.2026-05-01T02:00:00Z"},
 }
 """What the example of a decision says beside the reason."""
 
@@ -290,6 +292,15 @@ _CONSOLE: Final = (
         "The newest alerts, in their order, and, without `before`, those that are raised now, as `open`.",
         _LIMIT,
         _BEFORE,
+    ),
+    _console(
+        "/v1/jobs", "read", "The newest jobs that train batch models, newest first, as `millstream jobs list`.", _LIMIT
+    ),
+    _console(
+        "/v1/jobs/{id}",
+        "read",
+        "One job: its records and its result, as `millstream jobs show`.",
+        Parameter("id", "path", "Such as gbdt.2026-05-01T02:00:00Z."),
     ),
     _console("/v1/events/{id}", "data", "What became of an event, as `millstream trace`.", _ID),
     _console(
@@ -315,6 +326,10 @@ _CONSOLE: Final = (
         "Ends the silence of an `alert`; if it was first raised during it, and still is, it is delivered now.",
         "AlertDecision",
     ),
+    _decision(
+        "jobs", "Asks for a training of a batch `model`, on the log `from` a time or an offset `to` one.", "JobWish"
+    ),
+    _decision("cancel", "Cancels a `job` that has not ended.", "JobWish"),
 )
 
 _ITSELF: Final = (

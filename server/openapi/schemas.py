@@ -14,6 +14,7 @@ _REASON: Final = {"type": "string", "minLength": 1, "maxLength": 1000}
 _VERSION: Final = {"type": "string", "examples": ["3/81000"]}
 _URL_VERSION: Final = {"type": "string", "examples": ["3-81000"]}
 _FLAG: Final = {"type": "boolean"}
+_EDGE: Final = {"type": ["string", "integer"], "description": "A time as 2026-05-01T12:00 or 6h (ago), or an offset."}
 _DATATYPE: Final = {
     "enum": [
         *("BOOL", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"),
@@ -121,6 +122,13 @@ SCHEMAS: Final[dict[str, Any]] = {
         why={"type": "string", "minLength": 1, "maxLength": 1000},
         alert=_TEXT,
         **{"for": {"type": "string", "description": "How long: 30m, 2h, 7d."}},
+    ),
+    "JobWish": _closed(
+        "why",
+        why={"type": "string", "minLength": 1, "maxLength": 1000},
+        model={"type": "string", "description": "Of a job that is asked for: a batch model."},
+        job={"type": "string", "description": "Of one that is to be cancelled: its id."},
+        **{"from": _EDGE, "to": _EDGE},
     ),
     "Live": _object("live", live=_FLAG),
     "Ready": _object("ready", ready=_FLAG),

@@ -125,6 +125,7 @@ def decide(cluster: Cluster, names: Names, model: str) -> None:
         )
 
 
+@pytest.mark.full
 def test_the_newest_decisions_are_found_among_announcements_from_the_end_backwards(
     cluster: Cluster, compared: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -127,6 +127,7 @@ def judge(rig: HttpRig, uploader: Uploader) -> None:
     assert assert_versions_are_functions_of_the_log(rig.stream).examples == len(uploader.ids)
 
 
+@pytest.mark.full
 @pytest.mark.fault("F23")
 def test_server_and_importer_killed_at_every_place_each_row_is_one_example(
     uploads: HttpRig, rng: random.Random, rounds: Rounds, tally: Tally

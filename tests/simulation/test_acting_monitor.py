@@ -10,6 +10,7 @@ import pytest
 from river import linear_model
 from simulation.log import MemoryLog
 from simulation.watching import NAMES, PREDICTIONS, World
+from sklearn.linear_model import LogisticRegression
 
 from consumers.model.models_topic_state import Known
 from consumers.monitor.drift.judge import Judge
@@ -17,7 +18,7 @@ from consumers.monitor.judging import StreamJudging
 from consumers.monitor.judging_protocol import Judging
 from consumers.monitor.rules.decisions import Decisions, InForce
 from consumers.monitor.rules.rules import Rules, RulesSettings
-from millstream import Pause, Retrain, Rollback, Rule, Stream, Watch
+from millstream import BatchModel, Pause, Retrain, Rollback, Rule, Stream, Watch
 from millstream.stream.alert_rules import evaluated
 from millstream.stream.monitor_rules import drift_rules, window_rules
 from model_store import VersionId
@@ -30,6 +31,7 @@ STREAM = Stream(
     name="s",
     task="binary",
     model=linear_model.LogisticRegression,
+    batch={"gbdt": BatchModel(LogisticRegression)},
     watch=Watch(window="1s", window_events=7),
     alerts=[
         Rule("errors > 20%", over="2s", least=5, hold="1s", do=[Pause(), Rollback(), Retrain("gbdt")]),

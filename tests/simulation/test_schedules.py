@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 from simulation import machine
 
-_LEAST = 300
+_LEAST = 200
 _MOST = 10_000
 _SPARE = 50  # hypothesis gives some up half-way
 _WRONG = ("crashes", "duplicates", "reorderings", "idle spells", "rebalances", "zombies", "lost disks", "clock jumps")

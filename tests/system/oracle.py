@@ -51,7 +51,7 @@ class Stream:
     @property
     def names(self) -> Names:
         stream = load_stream(self.ref).stream
-        return Names(stream.name, self.prefix, models=tuple(stream.models))
+        return Names(stream.name, self.prefix, models=tuple(stream.named), batch=tuple(stream.batch))
 
 
 def read_all(bootstrap: str, topic: str) -> Iterator[Any]:

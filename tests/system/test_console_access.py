@@ -23,6 +23,8 @@ SCOPES = {
     "GET /v1/models/1/0": "read",
     "GET /v1/decisions": "read",
     "GET /v1/alerts": "read",
+    "GET /v1/jobs": "read",
+    "GET /v1/jobs/e1": "read",
     "GET /v1/events/e1": "data",
     "GET /v1/dead-letters": "data",
     "POST /v1/pin": "admin",
@@ -35,6 +37,8 @@ SCOPES = {
     "POST /v1/ack": "admin",
     "POST /v1/silence": "admin",
     "POST /v1/unsilence": "admin",
+    "POST /v1/jobs": "admin",
+    "POST /v1/cancel": "admin",
     "GET /livez": None,
     "HEAD /livez": None,
     "GET /readyz": None,
@@ -67,6 +71,8 @@ class Guarded:
             "/v1/ack": {"alert": "monitor.drift"},
             "/v1/silence": {"alert": "monitor.drift", "for": "1m"},
             "/v1/unsilence": {"alert": "monitor.drift"},
+            "/v1/jobs": {"model": "gbdt"},
+            "/v1/cancel": {"job": "gbdt.1"},
         }
         body = {"why": "who may?", **further.get(path, {})}
         client = self._console.client
@@ -91,7 +97,7 @@ def test_an_endpoint_is_for_the_holders_of_its_scope_alone(at: Guarded, endpoint
     for scope, token in at.tokens.items():
         found = at.status(endpoint, token)
         assert (found == 403) == (needs not in (None, scope)), (scope, found)
-        assert found in (200, 403, 404, 409), (scope, found)
+        assert found in (200, 403, 404, 409, 422), (scope, found)
     refused = 200 if needs is None else 401
     for useless in (None, "ms_wrong", with_another_end(at.tokens["admin"]), at.expired, at.revoked):
         assert at.status(endpoint, useless) == refused

@@ -195,6 +195,7 @@ def test_damaged_data_are_said_with_the_place_of_the_log(home: Path) -> None:
     assert broker.start().running
 
 
+@pytest.mark.full
 def test_the_second_compiler_is_a_setting_of_every_command_that_starts_it(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

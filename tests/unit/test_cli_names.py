@@ -96,6 +96,11 @@ KINDS: Final[dict[str, Kind]] = {
     "replay --to": "text",
     "backfill --from": "text",
     "backfill --to": "text",
+    "models evaluate --from": "text",
+    "models evaluate --to": "text",
+    "train --from": "text",
+    "train --to": "text",
+    "JOB": "text",
     "--rate": "name",
     "--reason": "text",
     "--diff": "name",
@@ -137,7 +142,7 @@ GOOD: Final = {
     "STREAM": "phishing", "NAME": "mine", "VERSION": "1/1", "KEY_ID": "0" * 16, "SOURCE": "river:Phishing",
     "FILE": "rows.csv", "EVENT_ID": "e1", "VALUE": "true", "MODEL": "main",
     "TOPIC": "features", "--into": "x", "--on": "river:Phishing", "TO": "backup", "FROM": "backup", "--to": "x.tar",
-    "--scope": "predict", "--for": "2h", "TARGET": "ops",
+    "--scope": "predict", "--for": "2h", "TARGET": "ops", "JOB": "gbdt.1",
 }  # fmt: skip
 # What a command says that took the name for one, and went on to a broker.
 REACHED: Final = "a broker was asked for"

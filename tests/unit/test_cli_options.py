@@ -195,7 +195,7 @@ def test_no_secret_is_told_when_no_broker_answers(run: Run, monkeypatch: pytest.
 def test_every_command_has_help_with_an_example(run: Run) -> None:
     app = cli.build({}, "none")
     commands = [(name,) for name in app if not name.startswith("-")]
-    for name in ("broker", "keys", "models", "tokens", "topics"):
+    for name in ("broker", "jobs", "keys", "models", "tokens", "topics"):
         commands.remove((name,))
         commands += [(name, each) for each in app[name] if not each.startswith("-")]
     commands += [("alerts", each) for each in app["alerts"] if not each.startswith("-")]

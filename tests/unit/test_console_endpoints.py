@@ -60,7 +60,8 @@ class Site:
             desk: Any = self.desk
             app = GuardedApp(Endpoints(desk).all(), routes, AppLimits(), self._said.append, Access(self._tokens))
             protocol = Protocol([data])
-            await app.__rsgi__(Scope(method, path, Headers(headers)), protocol)
+            where, _, query = path.partition("?")
+            await app.__rsgi__(Scope(method, where, Headers(headers), query), protocol)
             return protocol
 
         return asyncio.run(ask())

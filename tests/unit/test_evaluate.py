@@ -205,6 +205,7 @@ def test_intervals_cover_the_truth_where_neighbours_are_alike() -> None:
     assert 0.90 <= covered / 200 <= 0.99
 
 
+@pytest.mark.full
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
     name = stream_file(tmp_path, "flat_memory")
     peaks = []

@@ -248,9 +248,9 @@ def _secrets(spec: Manifest) -> set[str]:
     }
 
 
-def test_a_role_has_a_secret_of_its_own_and_only_the_learner_has_the_signing_key() -> None:
+def test_a_role_has_a_secret_of_its_own_and_only_those_that_write_versions_have_the_signing_key() -> None:
     held = {name: _secrets(spec) for name, spec in pod_specs().items()}
-    assert [name for name, secrets in held.items() if "signing-key" in secrets] == ["learner"]
+    assert [name for name, secrets in held.items() if "signing-key" in secrets] == ["learner", "trainer"]
     for role in (role.name for role in roles.TABLE if not role.on_demand):
         assert held[role] - {"kafka-ca", "trusted-keys", "signing-key"} == {role}
     assert held["server"] - {"kafka-ca", "trusted-keys", "http-tokens"} == {"server", "forwarder", "importer"}

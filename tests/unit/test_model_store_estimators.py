@@ -91,6 +91,19 @@ def test_a_pipeline_is_a_file_of_a_version_beside_what_river_learned() -> None:
         store.load(manifest, "estimator")  # it is no pickle
 
 
+def test_an_estimator_needs_the_libraries_that_made_it_and_says_how_to_make_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, store_libraries = store_on(MemoryBackend()), sys.modules["model_store.libraries"]
+    with monkeypatch.context() as patch:
+        patch.setattr(store_libraries, "_HERE", {**store_libraries.libraries(), "river": "0.1.0"})
+        manifest = store.publish(draft(version(1, 60)), {"estimator": dumps_estimator(LogisticRegression())})
+    assert store.load_estimator(manifest, "estimator").C == 1.0, "River is no part of it"
+    monkeypatch.setattr(store_libraries, "_HERE", {**store_libraries.libraries(), "scikit-learn": "0.1.0"})
+    with pytest.raises(VersionRefused, match=r"scikit-learn .*: train it again with `millstream train"):
+        store.load_estimator(manifest, "estimator")
+
+
 def test_an_estimator_that_would_not_be_loaded_again_is_not_saved() -> None:
     with pytest.raises(CannotPickle, match=r"it holds .*os\.system|posix\.system"):
         dumps_estimator(FunctionTransformer(os.system))

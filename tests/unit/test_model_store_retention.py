@@ -75,6 +75,18 @@ def test_thinning_as_one_goes_keeps_the_hours_and_days(versions, last) -> None: 
     assert {version for version, _ in there} == {version for version, _ in versions} - at_once
 
 
+def test_of_a_model_that_jobs_train_no_epoch_stays_for_ever() -> None:
+    daily = [(VersionId("m", day + 1, 1000 + day), day * DAY) for day in range(400)]
+    serving, pinned = daily[7][0], daily[100][0]
+    gone = set(to_delete(daily, Retention(), {serving, pinned}, trained=True))
+    assert [version for version, _ in daily if version not in gone] == [
+        serving, pinned, *(version for version, _ in daily[-48:])
+    ]  # fmt: skip
+    assert not to_delete(daily, Retention(), ()), "of a model that learns, the first of each epoch stays"
+    gone = set(to_delete(daily, Retention(latest_only=True), {serving}, trained=True))
+    assert {version for version, _ in daily} - gone == {serving, daily[-1][0]}
+
+
 def test_impossible_retentions_are_refused() -> None:
     for fields in ({"last": 0}, {"hourly": -1}, {"daily": -1}):
         with pytest.raises(ValueError, match="at least"):

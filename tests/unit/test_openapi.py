@@ -46,7 +46,15 @@ def test_a_console_describes_what_it_has_and_a_server_all() -> None:
     assert {*server["paths"]} == {each.path for each in ENDPOINTS}
     assert [path for path, found in console["paths"].items() if "servers" in found] == [], "its address is its own"
     assert "http://localhost:8081" in json.dumps(server["paths"]["/v1/pin"]["servers"])
-    assert {*console["components"]["schemas"]} == {"Object", "Decision", "AlertDecision", "Live", "Ready", "Error"}
+    assert {*console["components"]["schemas"]} == {
+        "Object",
+        "Decision",
+        "AlertDecision",
+        "JobWish",
+        "Live",
+        "Ready",
+        "Error",
+    }
     assert server["components"]["schemas"] == SCHEMAS
     assert {name[:5] for name in console["components"]["responses"]} == {"Error"}
 

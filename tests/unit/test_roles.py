@@ -38,6 +38,8 @@ ROOT = Path(__file__).parents[2]
 PRODUCT = ("runtime", "schemas", "model_store", "producers", "consumers", "server", "millstream", "streams")
 LISTING_PACKAGES = ("millstream/cli/app.py", "millstream/stream/stream_file.py")
 OF_SCHEMAS = ("schemas/codec.py", "schemas/comparisons.py", "schemas/events.py")
+# A version that a job has trained may be put into the shadow.
+OF_DEPLOYMENTS = {"millstream/stream/batch.py", "consumers/trainer/rules.py"}
 """Files in which the name of the shadow role is a field or a value of a schema."""
 WATCHED = Names("fraud", public=True)
 """A stream that asks for the role that is added; by what a stream asks is each role's own business."""
@@ -188,7 +190,8 @@ def test_rules_and_dashboard_ask_for_roles_that_there_are() -> None:
 def _other_meanings(path: Path) -> set[str]:
     """Return the names of roles that mean something else in a file."""
     name = path.relative_to(ROOT).as_posix()
-    return {*(PRODUCT if name in LISTING_PACKAGES else ()), *((roles.SHADOW,) if name in OF_SCHEMAS else ())}
+    shadow = name in OF_SCHEMAS or name in OF_DEPLOYMENTS
+    return {*(PRODUCT if name in LISTING_PACKAGES else ()), *((roles.SHADOW,) if shadow else ())}
 
 
 def _literals(path: Path) -> Iterator[str]:

@@ -13,19 +13,25 @@ from typing import Any
 import psutil
 import pytest
 from river import linear_model, naive_bayes, preprocessing, tree
+from sklearn.feature_extraction import DictVectorizer
+from sklearn.linear_model import LogisticRegression as SkLogisticRegression
+from sklearn.pipeline import make_pipeline
 from store_parts import draft, version
 
 from consumers.model import version_loader
-from consumers.model.checkpoints import Definition
+from consumers.model.checkpoints import Definition, cpu_name
+from consumers.model.estimator_model import RowForm, wrap_estimator
+from consumers.model.fingerprint import fingerprint
 from consumers.model.models_topic_state import Known
 from consumers.model.river_model import ModelError, RiverModel, wrap
+from consumers.model.version_loader import VersionLoader
 from consumers.model.version_runtime import RunWith
 from consumers.predictor.model_feed import VersionFeed
 from consumers.predictor.model_process import VersionProcess
 from consumers.predictor.predictor import ServedVersion, ask
 from millstream.config.settings import Settings
 from millstream.processes.model_process_main import starter
-from model_store import Manifest, ModelStore, StoreUnavailable, VersionRefused, dumps, open_store
+from model_store import Manifest, ModelStore, StoreUnavailable, VersionRefused, dumps, dumps_estimator, open_store
 from runtime.exits import Doubt
 from schemas.model_updates import ModelUpdate, Published
 from schemas.target import Task
@@ -216,6 +222,47 @@ def test_large_versions_alone_are_served_apart(
         versions.follow(_announcing(manifest, store))
         assert versions.newest() is not None
     assert sizes == [manifest.files["model"].size]
+
+
+def estimator(store: ModelStore, examples: int, make: Callable[[], Any]) -> Manifest:
+    """Publish an estimator that was fitted on the events."""
+    form = RowForm.of("dicts", EVENTS)
+    fitted = make_pipeline(DictVectorizer(sparse=False), make())
+    fitted.fit(form.matrix(EVENTS), [n % 7 > 3 for n in range(len(EVENTS))])
+    probe = EVENTS[:4]
+    probed = fingerprint(wrap_estimator(fitted, "binary", form), probe)
+    extra = {"form": form.as_json(), "probe": probe, "probed": probed}
+    return store.publish(
+        draft(version(1, examples), cpu=cpu_name(), extra=extra), {"estimator": dumps_estimator(fitted)}
+    )
+
+
+def test_a_large_or_slow_estimator_is_served_apart_and_answers_the_same(
+    settings: Settings, store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = estimator(store, 40, SkLogisticRegression)
+
+    def process(each: Manifest, sha256: str | None) -> RiverModel:
+        return start(settings, "binary", each)
+
+    def loaded() -> Any:
+        return VersionLoader(store, "binary", lambda each: RunWith(), process).load(manifest, None)
+
+    here = loaded()
+    assert not here.apart
+    for limit in ("LARGE_ESTIMATOR_BYTES", "SLOW_SECONDS"):
+        with monkeypatch.context() as patch:
+            patch.setattr(version_loader, limit, 0)
+            there = loaded()
+        assert there.apart
+        there.face.ahead(EVENTS)
+        assert [repr(there.face.predict(each)) for each in EVENTS] == [repr(here.face.predict(each)) for each in EVENTS]
+        refused: list[dict[str, Any]] = [{"x": float("inf")}, {"x": "a text", "new": [1.0]}]
+        there.face.ahead(refused)
+        with pytest.raises(Exception, match="infinity"):
+            there.face.predict(refused[0])
+        assert there.face.predict(refused[1]) == here.face.predict(refused[1])
+        there.face.close()
 
 
 def _announcing(manifest: Manifest, store: ModelStore, known: Known | None = None) -> Known:

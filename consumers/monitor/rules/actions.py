@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 from consumers.monitor.rules.decisions import SHARD, InForce
 from consumers.monitor.rules.rule import Action, AlertRule
 from consumers.monitor.rules.state import RulesState
+from consumers.roles import models_that_learn
 from model_store import StoreError, VersionId
 from runtime.kafka_client.records import Output
 from schemas.jobs import Job
@@ -95,7 +96,7 @@ class Actions:
         return done
 
     def _pause(self, rule: AlertRule, action: Action, cause: Cause) -> Done:
-        every = self._names.model_ids
+        every = tuple(model_id(self._names.stream, name) for name in ("", *models_that_learn(self._names)))
         wanted = every if not action.name else (model_id(self._names.stream, action.name),)
         paused = self._decisions().paused
         running = [each for each in wanted if each not in paused]

@@ -47,7 +47,7 @@ class Comparing:
         self._period = period
         self._by = by
         self._rule = comparing_rule(self._stream)
-        self._names = [MAIN, *self._stream.models]
+        self._names = [MAIN, *self._stream.named]
         for name in wanted:
             if name not in self._names:
                 raise CannotCompare(

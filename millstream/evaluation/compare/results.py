@@ -120,8 +120,8 @@ class Results:
         states = [state[key] for state in found.blocks.states]
         whole: Values = known[source]["all"]
         if key in self._losses:
-            states = _with_losses(states, found.blocks.ends, self._losses[key])
-            whole = {LOSS: _mean_loss(states[-1])} | whole
+            states = with_losses(states, found.blocks.ends, self._losses[key])
+            whole = {LOSS: mean_loss(states[-1])} | whole
         counted = known["counted"][source]
         return Line.make(
             name, kind, name if kind == "model" else None, counted, states, of=self._values_of, whole=whole
@@ -129,7 +129,7 @@ class Results:
 
     def _values_of(self, totals: Mapping[tuple[Any, ...], float]) -> Values:
         values = values_of(self._found.settings.metrics(), totals)
-        return {LOSS: _mean_loss(totals)} | values if self._losses else values
+        return {LOSS: mean_loss(totals)} | values if self._losses else values
 
     def _bigger(self) -> dict[str, bool]:
         bigger = {type(metric).__name__: bool(metric.bigger_is_better) for metric in self._found.settings.metrics()}
@@ -292,7 +292,8 @@ def _warnings(pairs: Iterable[Pair], ages: Sequence[LabelAge]) -> Iterable[str]:
         )
 
 
-def _with_losses(states: Sequence[Totals], ends: Sequence[int], losses: Numbers) -> list[Totals]:
+def with_losses(states: Sequence[Totals], ends: Sequence[int], losses: Numbers) -> list[Totals]:
+    """Return totals at the blocks' ends with the sums of losses; a loss of NaN is none."""
     known = ~np.isnan(losses)
     counts = np.cumsum(known)
     sums = np.cumsum(np.where(known, losses, 0.0))
@@ -302,6 +303,7 @@ def _with_losses(states: Sequence[Totals], ends: Sequence[int], losses: Numbers)
     ]
 
 
-def _mean_loss(totals: Mapping[tuple[Any, ...], float]) -> float | None:
+def mean_loss(totals: Mapping[tuple[Any, ...], float]) -> float | None:
+    """Return the mean of the losses in totals, `None` without any."""
     count = totals.get(_LOSS_COUNT, 0.0)
     return totals.get(_LOSS_SUM, 0.0) / count if count else None

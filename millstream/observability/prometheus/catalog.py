@@ -129,6 +129,17 @@ METRICS: Final[dict[str, Metric]] = {
     ),
     "millstream_contest_waiting": Metric("gauge", "Labels that have not settled."),
     "millstream_promotions_total": Metric("counter", "Decisions on the serving model, by rule or guard.", ("by",)),
+    # trainer
+    "millstream_jobs_total": Metric("counter", "Jobs that have ended: done, failed or cancelled.", ("state",)),
+    "millstream_job_attempts_total": Metric("counter", "How often a training was begun."),
+    "millstream_jobs_waiting": Metric("gauge", "Jobs that wait, beside the one that is trained."),
+    "millstream_job_since_timestamp_seconds": Metric(
+        "gauge", "When the training that goes on was begun; nothing while none does.", ("model",)
+    ),
+    "millstream_job_progress": Metric(
+        "gauge", "How far the training is, from 0 to 1; nothing while that is not known.", ("model",)
+    ),
+    "millstream_jobs_deployed_total": Metric("counter", "Versions of jobs that served at once."),
     # monitor
     "millstream_windows_total": Metric("counter", "Windows that were written.", ("topic", "partition")),
     "millstream_watched_events_total": Metric(

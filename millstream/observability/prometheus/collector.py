@@ -39,9 +39,11 @@ from consumers.roles import (
     REFEREE,
     SERVER,
     SHADOW,
+    TRAINER,
     kind_of_role,
 )
 from consumers.shadow.offset_metadata import ShadowMetadata, model_counts
+from consumers.trainer.offset_metadata import TrainerMetadata
 from millstream.observability.prometheus.catalog import METRICS
 from millstream.observability.prometheus.histogram import Histogram
 from millstream.observability.prometheus.role_metrics import RoleMeter
@@ -136,6 +138,7 @@ class RoleCollector(Collector):
             SHADOW: self._of_a_shadow,
             JUDGE: self._of_a_judge,
             REFEREE: self._of_a_referee,
+            TRAINER: self._of_a_trainer,
             MONITOR: self._of_a_monitor,
             NOTIFIER: self._of_a_notifier,
         }
@@ -248,6 +251,21 @@ class RoleCollector(Collector):
         )
         yield "millstream_contest_waiting", _one(told.waiting)
         yield "millstream_promotions_total", [(("rule",), float(told.promoted)), (("guard",), float(told.returned))]
+
+    def _of_a_trainer(self) -> Iterator[tuple[str, list[Sample]]]:
+        told = next((each for each in self._beside(TrainerMetadata).values() if each.models), None)
+        if told is None:
+            return
+        ends = (("done", told.trained), ("failed", told.failed), ("cancelled", told.cancelled))
+        yield "millstream_jobs_total", [((state,), float(count)) for state, count in ends]
+        yield "millstream_job_attempts_total", _one(told.attempts)
+        yield "millstream_jobs_waiting", _one(told.waiting)
+        yield "millstream_jobs_deployed_total", _one(told.deployed)
+        working = told.working
+        if working is not None:
+            yield "millstream_job_since_timestamp_seconds", [((working.model,), working.since / 1000)]
+            done: list[Sample] = [((working.model,), working.done / working.of)] if working.of else []
+            yield "millstream_job_progress", done
 
     def _of_a_monitor(self) -> Iterator[tuple[str, list[Sample]]]:
         told = {(self._meter.kind(at.topic), at.partition): note for at, note in self._beside(MonitorMetadata).items()}

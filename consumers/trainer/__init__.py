@@ -1,0 +1,1 @@
+"""Trainer: runs the jobs that train batch models on the log."""

@@ -1,0 +1,1 @@
+"""Evaluation of any versions on a range of the examples log: `millstream models evaluate`."""

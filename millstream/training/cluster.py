@@ -1,0 +1,163 @@
+"""Fits of a search on a cluster of Dask or Ray.
+
+A cluster is trusted with the rows, and with nothing else. What its workers answer is read in a process of its own,
+which has neither the key nor the settings of Kafka; from there come scores, as JSON. What Dask's workers answer is
+never unpickled there either: it is read as MessagePack, and a pickle that names anything is refused by the interpreter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any, Final
+
+import msgspec
+
+from millstream.estimators.fitting import CannotTrain
+from millstream.training.quiet import THREADS
+from millstream.training.scoring import scored
+from millstream.training.searching import Fit, Runs
+
+_CONNECT_SECONDS: Final = 10
+_MOST_BYTES: Final = 1 << 20
+_LONGEST: Final = 1000
+_CONTAINERS: Final = frozenset({"dict", "frozenset", "list", "set", "tuple"})  # in what Dask's scheduler says of itself
+_KEPT: Final = frozenset({"PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "PYTHONHASHSEED", "VIRTUAL_ENV", *THREADS})
+_KEPT_PREFIXES: Final = ("LC_", "DASK_", "RAY_")
+
+
+class _Said(msgspec.Struct, frozen=True):
+    """One message of the process: a score with its reason if there is none, or why nothing can be run."""
+
+    score: float | None = None
+    reason: str = ""
+    failed: str = ""
+
+
+_encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder(_Said).decode
+
+
+def on_cluster(address: str) -> Runs:
+    """Return what runs fits on the cluster at an address, such as ``dask://host:8786``."""
+
+    def run(fits: Sequence[Fit]) -> Iterator[Sequence[Any]]:
+        context = get_context("spawn")
+        reader, writer = context.Pipe(duplex=False)
+        process = context.Process(target=_run_there, args=(address, list(fits), writer), daemon=True)
+        with _without_secrets():
+            process.start()
+        writer.close()
+        try:
+            for count in range(len(fits)):
+                said = _received(reader, address, count, len(fits))
+                yield said.score, said.reason
+        finally:
+            process.kill()
+            process.join()
+            reader.close()
+
+    return run
+
+
+def _received(reader: Connection, address: str, count: int, of: int) -> _Said:
+    try:
+        said = _decode(reader.recv_bytes(_MOST_BYTES))
+    except (EOFError, OSError) as error:
+        raise CannotTrain(
+            f"the cluster {address} has answered {count} of {of} fits: the search has ended there"
+        ) from error
+    except msgspec.DecodeError as error:
+        raise CannotTrain(f"the cluster {address} answered with what is no score: {error}") from error
+    if said.failed:
+        raise CannotTrain(f"the cluster {address}: {said.failed}")
+    return said
+
+
+@contextlib.contextmanager
+def _without_secrets() -> Iterator[None]:
+    """Start a process without the variables that tell where Kafka and the store are, and their passwords."""
+    whole = dict(os.environ)
+    few = {name: value for name, value in whole.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)}
+    os.environ.clear()
+    os.environ.update(few)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(whole)
+
+
+# --- in the separate process -----------------------------------------------------------------------
+
+
+def _run_there(address: str, fits: Sequence[Fit], writer: Connection) -> None:
+    def fail(why: str) -> None:
+        writer.send_bytes(_encode(_Said(failed=why)))
+
+    kind, _, place = address.partition("://")
+    try:
+        found = _on_dask(place, fits, fail) if kind == "dask" else _on_ray(place, fits)
+        for score, reason in found:
+            writer.send_bytes(_encode(_Said(None if score is None else float(score), str(reason))))
+    except CannotTrain as error:
+        fail(str(error))
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the trainer must hear of it
+        fail(f"{type(error).__name__}: {error}"[:_LONGEST])
+
+
+def _on_dask(place: str, fits: Sequence[Fit], refused: Callable[[str], None]) -> Iterator[Sequence[Any]]:
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise CannotTrain("cluster='dask://…' needs Dask: pip install 'millstream[dask]'") from error
+    _refuse_pickles(refused)
+    # Joblib's backend would wait for ever for an answer that is refused, and run everything here where the cluster
+    # has one core.
+    plain = ["msgpack", "error"]
+    with Client(f"tcp://{place}", timeout=_CONNECT_SECONDS, set_as_default=False, deserializers=plain) as client:
+        parts = {id(part): part for fit in fits for part in (fit.train, fit.test)}
+        there = dict(zip(parts, client.scatter(list(parts.values()), hash=False), strict=True))
+        futures = [
+            client.submit(
+                scored, fit.estimator, there[id(fit.train)], there[id(fit.test)], fit.score, fit.weight, pure=False
+            )
+            for fit in fits
+        ]
+        for future in futures:
+            yield future.result()
+
+
+def _refuse_pickles(refused: Callable[[str], None]) -> None:
+    """End this process at the first pickle that names a class or a function, whichever library reads it.
+
+    An exception would not do: the library's own threads would catch it, and the fits would be waited for.
+    """
+
+    def hook(event: str, given: tuple[object, ...]) -> None:
+        if event == "pickle.find_class" and (given[0] != "builtins" or given[1] not in _CONTAINERS):
+            refused(f"an answer is a pickle, which names {given[0]}.{given[1]}: it was refused"[:_LONGEST])
+            os._exit(1)
+
+    sys.addaudithook(hook)
+
+
+def _on_ray(place: str, fits: Sequence[Fit]) -> Iterator[Sequence[Any]]:
+    try:
+        import ray
+        from ray.util.joblib import register_ray
+    except ImportError as error:
+        raise CannotTrain("cluster='ray://…' needs Ray: pip install 'millstream[ray]'") from error
+    from joblib import Parallel, delayed, parallel_config
+
+    ray.init(address=f"ray://{place}", log_to_driver=False)
+    register_ray()
+    with parallel_config(backend="ray"):
+        found: Sequence[Sequence[Any]] = Parallel(n_jobs=-1)(
+            delayed(scored)(each.estimator, each.train, each.test, each.score, each.weight) for each in fits
+        )
+    yield from found

@@ -1,0 +1,14 @@
+"""Priority and threads of a training; read before anything else is imported."""
+
+from __future__ import annotations
+
+from typing import Final
+
+NICENESS: Final = 19
+THREADS: Final = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+)

@@ -1,0 +1,26 @@
+"""Frames on a pipe: the length in 4 bytes, big-endian, followed by that many bytes."""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import IO, Final
+
+_LENGTH: Final = Struct(">I")
+
+
+def write_frame(sink: IO[bytes], frame: bytes) -> None:
+    """Write one frame and flush it."""
+    sink.write(_LENGTH.pack(len(frame)) + frame)
+    sink.flush()
+
+
+def read_frame(source: IO[bytes]) -> bytes:
+    """Read one frame. Raises EOFError if it is missing or incomplete."""
+    head = source.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        raise EOFError("the other side is gone")
+    (length,) = _LENGTH.unpack(head)
+    frame = source.read(length)
+    if len(frame) < length:
+        raise EOFError("the other side is gone in the midst of a frame")
+    return frame

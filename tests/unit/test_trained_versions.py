@@ -1,0 +1,110 @@
+"""From a result to a signed version: read by the list, tried, and refused where it is not what it says."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from batch_log import records, simple_rows, stream_with, trained
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from unit.store_parts import store_on
+
+from consumers.model.version_files import ESTIMATOR_FILE, Definition
+from consumers.model.version_loader import load_face
+from consumers.model.version_runtime import RunWith, try_out
+from consumers.trainer.training import TrainingResult
+from consumers.trainer.versions import ESTIMATOR, VersionMaker
+from consumers.trainer.work import NoWork
+from model_store import MemoryBackend, StoreUnavailable
+from schemas.jobs import Claim, Job
+
+JOB = Job("gbdt.1", "tree", "", "ann", 5)
+CLAIM = Claim(3, "topic", 0, 300)
+DEFINITION = Definition("mine.tree", "d" * 64, "c" * 64, code=b"the code")
+
+
+class Made:
+    """A result in its folder, and the store that its version comes into."""
+
+    def __init__(self, folder: Path) -> None:
+        from sklearn.feature_extraction import DictVectorizer
+
+        stream = stream_with(lambda: make_pipeline(DictVectorizer(sparse=False), LogisticRegression(random_state=1)))
+        self.folder = folder
+        self.result = trained(stream, records(simple_rows(300)), folder)
+        self.store = store_on(MemoryBackend())
+        self.maker = VersionMaker(self.store, DEFINITION, "binary", lambda: 1_000)
+
+    def make(self, claim: Claim = CLAIM, **changed: Any) -> Any:
+        result = msgspec.structs.replace(self.result, **changed)
+        assert isinstance(result, TrainingResult)
+        return self.maker.make(JOB, claim, result, self.folder)
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Made:
+    return Made(tmp_path)
+
+
+def test_a_version_says_what_it_was_made_of_and_answers_as_it_did(made: Made) -> None:
+    found = made.make()
+    [version] = made.store.versions("mine.tree")
+    manifest = made.store.manifest(version)
+    assert found.version == f"tree:3/{made.result.examples}" == f"tree:{version.epoch}/{version.examples}"
+    assert (manifest.topic_id, manifest.offset, manifest.reason) == ("topic", 300, "job")
+    assert manifest.extra["range_begin"] == 0
+    assert manifest.extra["job"] == "gbdt.1"
+    assert manifest.extra["comparison"] == made.result.comparison
+    assert {*manifest.files} == {ESTIMATOR_FILE, "code"}
+    assert found.published.manifest_sha256 == made.store.manifest_sha256(version)
+    assert found.published.metrics["Accuracy"] > 0.5
+    assert found.better is True
+    assert 0 < found.evidence["low"] < found.evidence["mean"] < found.evidence["high"]
+    assert found.why.startswith("its mean loss (error) on the newest 60 events is ")
+    try_out(load_face(made.store, manifest, RunWith.own(DEFINITION), "binary"), manifest)
+
+
+def test_the_same_result_again_is_the_same_version_and_another_is_refused(made: Made) -> None:
+    first = made.make()
+    later = replace(made.maker, clock=lambda: 2_000)
+    again = later.make(JOB, CLAIM, made.result, made.folder)
+    assert (again.version, again.published) == (first.version, first.published)
+    with pytest.raises(NoWork, match="is in the store already, and is another one"):
+        made.make(chain="f" * 64)
+    with pytest.raises(NoWork, match="is in the store already"):
+        made.make(Claim(3, "topic", 0, 299))
+    assert len(made.store.versions("mine.tree")) == 1
+
+
+def test_what_does_not_answer_as_it_says_is_not_signed(made: Made) -> None:
+    with pytest.raises(NoWork, match="does not answer as it did"):
+        made.make(probed="f" * 64)
+    with pytest.raises(NoWork, match="form of its rows"):
+        made.make(form={"rows": "sheets"})
+    assert made.store.versions("mine.tree") == []
+
+
+def test_a_pickle_is_neither_run_nor_signed(made: Made, tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> Any:
+            return Path.touch, (tmp_path / "executed",)
+
+    (made.folder / ESTIMATOR).write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(NoWork):
+        made.make()
+    assert not (tmp_path / "executed").exists()
+    assert made.store.versions("mine.tree") == []
+
+
+def test_a_store_that_is_away_is_no_fault_of_the_job(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*arguments: Any) -> Any:
+        raise StoreUnavailable("the disk is full")
+
+    monkeypatch.setattr(made.store, "publish", away)
+    with pytest.raises(StoreUnavailable):
+        made.make()
