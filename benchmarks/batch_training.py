@@ -19,7 +19,7 @@ from benchmarks.latency import one_round
 from benchmarks.rig import Broken, Rig, until
 from benchmarks.role import STREAM
 from benchmarks.throughput import Size, publish_untrained
-from consumers.trainer.training import TrainingRequest, TrainingResult
+from consumers.trainer.training_messages import TrainingRequest, TrainingResult
 from millstream import BatchModel, Stream
 from millstream.config.settings import Settings
 from millstream.training.reading import collected

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from model_store.errors import Damaged, StoreError, VersionRefused
-from model_store.pipe_frames import read_frame, write_frame
+from model_store.pipe_frames import kill, read_frame, write_frame
 from runtime.exits import Doubt
 
 MOST_GRAPH_BYTES: Final = 256 << 20
@@ -159,13 +159,7 @@ class GraphProcess:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            try:
-                pipe.close()
-            except OSError:
-                continue
+    kill(process)
     process.wait()
 
 

@@ -6,12 +6,12 @@ import os
 import resource
 import sys
 from collections.abc import Iterator
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import msgspec
 
 from model_store.onnx_graph import NoOnnx, Port, Tensor, Told, ToLoad
-from model_store.pipe_frames import read_frame, write_frame
+from model_store.pipe_frames import own_output, read_frame, write_frame
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _read_to_load: Final = msgspec.msgpack.Decoder(ToLoad).decode
@@ -131,7 +131,7 @@ def _answer(session: Any, names: list[str], tensors: list[Tensor]) -> Told:
 
 def main() -> int:
     """Check and load the graph in the first frame, and answer until the pipe is closed."""
-    source, sink = sys.stdin.buffer, _own_output()
+    source, sink = sys.stdin.buffer, own_output()
     session, told = _loaded(_read_to_load(read_frame(source)))
     write_frame(sink, _encode(told))
     if session is None:
@@ -144,13 +144,6 @@ def main() -> int:
         except EOFError:
             return 0
         write_frame(sink, _encode(_answer(session, names, tensors)))
-
-
-def _own_output() -> IO[bytes]:
-    """Return the pipe, and redirect everything else that this process prints to standard error."""
-    pipe = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    return pipe
 
 
 if __name__ == "__main__":

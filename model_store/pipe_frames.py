@@ -1,7 +1,10 @@
-"""Frames on a pipe: the length in 4 bytes, big-endian, followed by that many bytes."""
+"""Frames on the pipes of a process: the length in 4 bytes, big-endian, followed by that many bytes."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import subprocess
 from struct import Struct
 from typing import IO, Final
 
@@ -24,3 +27,19 @@ def read_frame(source: IO[bytes]) -> bytes:
     if len(frame) < length:
         raise EOFError("the other side is gone in the midst of a frame")
     return frame
+
+
+def own_output() -> IO[bytes]:
+    """Return this process's standard output, and redirect everything else that it prints to standard error."""
+    pipe = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return pipe
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process and close its pipes; the caller waits for it."""
+    process.kill()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from consumers.trainer.training import TrainingResult
+from consumers.trainer.training_messages import TrainingResult
 from millstream import BatchModel, Stream
 from millstream.stream.stream import Stream as Declared
 from millstream.training.collecting import Collector

@@ -20,7 +20,7 @@ import msgspec
 
 from consumers.model.river_model import Answer, ModelError, RiverModel, plain_value
 from model_store import StoreError, StoreUnavailable, VersionRefused
-from model_store.pipe_frames import read_frame, write_frame
+from model_store.pipe_frames import kill, read_frame, write_frame
 from runtime.exits import Doubt
 from schemas.events import Features, Scalar
 
@@ -151,13 +151,7 @@ def _raised(name: str) -> type[Exception]:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End a process without waiting until the system has reclaimed its memory."""
-    process.kill()
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            try:
-                pipe.close()
-            except OSError:
-                continue
+    kill(process)
     try:
         threading.Thread(target=process.wait, name="version-process", daemon=True).start()
     except RuntimeError:  # no thread can start while the interpreter shuts down

@@ -20,14 +20,14 @@ from typing import Final
 
 import msgspec
 
-from consumers.trainer.training import (
+from consumers.trainer.training_messages import (
     TrainingFailed,
     TrainingMessage,
     TrainingProgress,
     TrainingRequest,
     TrainingResult,
 )
-from consumers.trainer.work import Lost, NoWork, RunEvent, Trained
+from consumers.trainer.trainings import Lost, NoWork, RunEvent, Trained
 
 _LONGEST_LINE: Final = 64 << 20  # bytes; a result holds the table of the search and the offsets left out
 _TOLD_BYTES: Final = 2_000

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from consumers.trainer.rules import Deploy
-from consumers.trainer.work import InForce, Trained
+from consumers.trainer.trainings import InForce, Trained
 from runtime.kafka_client.records import Output
 from schemas.model_names import name_of
 from schemas.model_updates import Decision, ModelUpdate, Promoted

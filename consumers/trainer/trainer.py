@@ -25,8 +25,8 @@ from consumers.trainer.asking import Asking
 from consumers.trainer.deploying import deploy, end_detail
 from consumers.trainer.offset_metadata import TrainerMetadata, Working, Written
 from consumers.trainer.rules import BatchRules
-from consumers.trainer.training import TrainingFailed, TrainingProgress
-from consumers.trainer.work import InForce, Lost, NoWork, Run, Trained, Trainings
+from consumers.trainer.training_messages import TrainingFailed, TrainingProgress
+from consumers.trainer.trainings import InForce, Lost, NoWork, Run, Trained, Trainings
 from runtime.exits import Doubt
 from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions, Record
 from schemas.duration_text import spoken

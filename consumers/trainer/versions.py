@@ -23,8 +23,8 @@ from consumers.model.version_files import (
     Definition,
 )
 from consumers.model.version_runtime import try_out
-from consumers.trainer.training import TrainingResult
-from consumers.trainer.work import NoWork, Trained
+from consumers.trainer.training_messages import TrainingResult
+from consumers.trainer.trainings import NoWork, Trained
 from model_store import Draft, Manifest, ModelStore, StoreUnavailable, VersionId
 from model_store.errors import StoreError
 from model_store.estimators import loads_estimator

@@ -11,8 +11,8 @@ from consumers.model.river_model import ModelError
 from consumers.model.row_form import class_array
 from millstream.check.findings import Finding
 from millstream.check.sample_events import sample
+from millstream.estimators.declared_form import form_of
 from millstream.estimators.fitting import CannotTrain, Recipe, Table, fit, unseeded, weight_name
-from millstream.estimators.row_forms import form_of
 from millstream.estimators.trial import apart, depends_on_company, face_of
 from millstream.stream.batch import BatchModel
 from millstream.stream.load import LoadedStream

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -23,7 +23,7 @@ from consumers.model.version_loader import load_face, model_bytes
 from consumers.model.version_runtime import RunWith, try_out
 from consumers.predictor.model_process import VersionProcess, reason_of, say_raised, say_ready, serve
 from model_store import Manifest, VersionId, VersionRefused, open_store
-from model_store.pipe_frames import read_frame
+from model_store.pipe_frames import own_output, read_frame
 from runtime.exits import FAILED, OK
 from schemas.model_names import name_of
 from schemas.target import Task
@@ -132,7 +132,7 @@ def load(request: Request) -> RiverModel:
 def main() -> int:
     """Load the version that the first frame requests, send the result, and answer until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the requesting process ends this one
-    source, sink = sys.stdin.buffer, _own_output()
+    source, sink = sys.stdin.buffer, own_output()
     request = _read_request(read_frame(source))
     done: list[RiverModel | BaseException] = []
     loader = threading.Thread(target=_load_into, args=(request, done))
@@ -156,13 +156,6 @@ def _load_into(request: Request, done: list[RiverModel | BaseException]) -> None
         done.append(load(request))
     except BaseException as error:  # noqa: BLE001 - any error is sent to the requesting process
         done.append(error)
-
-
-def _own_output() -> IO[bytes]:
-    """Return the pipe, and redirect everything else that this process prints to standard error."""
-    pipe = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    return pipe
 
 
 if __name__ == "__main__":

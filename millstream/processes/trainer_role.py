@@ -20,9 +20,9 @@ from consumers.roles import TRAINER
 from consumers.trainer.child_run import ChildCommand, ChildRun
 from consumers.trainer.rules import BatchRules
 from consumers.trainer.trainer import Trainer, TrainerSettings
-from consumers.trainer.training import TRAINER_PID, TrainingRequest, TrainingResult
+from consumers.trainer.training_messages import TRAINER_PID, TrainingRequest, TrainingResult
+from consumers.trainer.trainings import InForce, NoWork, Run, Trained
 from consumers.trainer.versions import VersionMaker, parsed_version
-from consumers.trainer.work import InForce, NoWork, Run, Trained
 from millstream.observability.role_log import say
 from millstream.processes.role_loop import drive, following, meet, state_alerts
 from millstream.reading import topic_readers

@@ -11,9 +11,16 @@ from typing import Any, Final, Literal
 from millstream.stream.duration import milliseconds
 from millstream.stream.errors import InvalidStream
 from millstream.stream.memory_size import bytes_of
-from millstream.stream.parameter_checks import check_choices, check_counts, check_number, check_spans, known_parameters
+from millstream.stream.parameter_checks import (
+    check_choices,
+    check_counts,
+    check_model_name,
+    check_number,
+    check_spans,
+    known_parameters,
+)
 from millstream.stream.parameter_groups import Span
-from schemas.model_names import MAIN, is_model_name
+from schemas.model_names import MAIN
 from schemas.target import Task
 
 MOST_BATCH: Final = 16
@@ -189,10 +196,7 @@ def check_batch(batch: Mapping[str, BatchModel], models: Collection[str], stream
     if len(batch) > MOST_BATCH:
         raise InvalidStream(f"Stream: batch= has {len(batch)}; there are at most {MOST_BATCH}")
     for name, model in batch.items():
-        if not isinstance(name, str) or not is_model_name(name):
-            raise InvalidStream(
-                f"Stream: batch={name!r:.60} must be named with 1 to 31 of a-z, 0-9 and '-', not beginning with '-'"
-            )
+        check_model_name("batch", name)
         if name in (MAIN, stream) or name in models:
             raise InvalidStream(f"Stream: batch={name!r}: another model of the stream has that name")
         if not isinstance(model, BatchModel):

@@ -9,10 +9,17 @@ from typing import Any, Final, Literal
 
 from millstream.stream.duration import milliseconds
 from millstream.stream.errors import InvalidStream
-from millstream.stream.parameter_checks import check_counts, check_kind, check_number, check_spans, known_parameters
+from millstream.stream.parameter_checks import (
+    check_counts,
+    check_kind,
+    check_model_name,
+    check_number,
+    check_spans,
+    known_parameters,
+)
 from millstream.stream.parameter_groups import Span
 from millstream.stream.slices import Slice, check_texts
-from schemas.model_names import MAIN, is_model_name
+from schemas.model_names import MAIN
 from schemas.target import Task
 
 MOST_MODELS: Final = 16
@@ -194,10 +201,7 @@ def check_models(models: Mapping[str, Model], stream: str) -> None:
     if len(models) > MOST_MODELS:
         raise InvalidStream(f"Stream: models= has {len(models)}; at most {MOST_MODELS} learn beside the stream's own")
     for name, model in models.items():
-        if not isinstance(name, str) or not is_model_name(name):
-            raise InvalidStream(
-                f"Stream: models={name!r:.60} must be named with 1 to 31 of a-z, 0-9 and '-', not beginning with '-'"
-            )
+        check_model_name("models", name)
         if name in (MAIN, stream):
             raise InvalidStream(f"Stream: models={name!r}: that name means the stream's own model, model=")
         if not isinstance(model, Model):

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from millstream.stream.duration import InvalidDuration, milliseconds
 from millstream.stream.errors import InvalidStream
+from schemas.model_names import is_model_name
 
 T = TypeVar("T")
 Respell = Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -74,6 +75,14 @@ def check_spans(given: object, *names: str) -> None:
             raise InvalidStream(
                 f"{_kind(given)}: {name}={value!r:.60} must be a span of time, such as '30m'"
             ) from error
+
+
+def check_model_name(parameter: str, name: object) -> None:
+    """Check the name of one of a stream's models, as it stands in `parameter`."""
+    if not isinstance(name, str) or not is_model_name(name):
+        raise InvalidStream(
+            f"Stream: {parameter}={name!r:.60} must be named with 1 to 31 of a-z, 0-9 and '-', not beginning with '-'"
+        )
 
 
 def check_counts(given: object, *names: str) -> None:

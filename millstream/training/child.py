@@ -12,7 +12,7 @@ import os
 import sys
 from pathlib import Path
 
-from millstream.training.quiet import NICENESS, THREADS
+from millstream.training.priority import NICENESS, THREADS
 
 
 def main() -> int:
@@ -20,7 +20,7 @@ def main() -> int:
     # Before anything is imported: that alone takes a second of processor time.
     _be_quiet()
     _insist_on_environment()
-    from millstream.training.answering import answer
+    from millstream.training.answer_request import answer
 
     return answer()
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from millstream.estimators.fitting import CannotTrain
-from millstream.training.quiet import THREADS
+from millstream.training.priority import THREADS
 from millstream.training.scoring import scored
 from millstream.training.searching import Fit, Runs
 

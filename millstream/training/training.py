@@ -14,9 +14,9 @@ from consumers.model.fingerprint import Probes, fingerprint
 from consumers.model.graph_conversion import CannotConvert, converted, insist_on_equal, to_graph
 from consumers.model.river_model import ModelError, RiverModel
 from consumers.model.row_form import RowForm, class_array
-from consumers.trainer.training import TrainingResult
+from consumers.trainer.training_messages import TrainingResult
+from millstream.estimators.declared_form import form_of
 from millstream.estimators.fitting import CannotTrain, Numbers, Recipe, Table, fit, unseeded, weight_name
-from millstream.estimators.row_forms import form_of
 from millstream.estimators.trial import depends_on_company, face_of, try_fit
 from millstream.stream.batch import BatchModel
 from millstream.stream.stream import Stream
@@ -24,11 +24,11 @@ from millstream.training.cluster import on_cluster
 from millstream.training.collecting import Collector
 from millstream.training.comparing import Comparison, compare
 from millstream.training.examples import Examples
-from millstream.training.going_on import Parent, go_on
 from millstream.training.limits import Memory
 from millstream.training.searching import Found, Search, as_declared, on_cores, written
 from millstream.training.splitting import Split, newest_apart
 from millstream.training.tables import Tables
+from millstream.training.warm_start import Parent, go_on
 from model_store.errors import StoreError
 from model_store.estimators import dumps_estimator, loads_estimator
 from schemas.events import Features, Scalar

@@ -16,8 +16,8 @@ from consumers.model.graph_model import GRAPH_CLASSES, GraphEstimator
 from consumers.model.river_model import ModelError
 from consumers.model.row_form import Column, RowForm
 from consumers.model.version_files import CODE_FILE, FORM, GRAPH_FILE, PROBE, PROBED
+from millstream.estimators.declared_form import vector_of
 from millstream.estimators.fitting import CannotTrain
-from millstream.estimators.row_forms import vector_of
 from millstream.estimators.trial import depends_on_company
 from millstream.stream.batch import BatchModel
 from millstream.stream.load import LoadedStream

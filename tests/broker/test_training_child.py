@@ -12,7 +12,7 @@ import pytest
 from batch_log import records, simple_rows, trained
 from loop_helpers import put
 
-from consumers.trainer.training import (
+from consumers.trainer.training_messages import (
     TrainingFailed,
     TrainingMessage,
     TrainingProgress,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from receiver import answering, receiving
+from receiver import Receiver, answering, receiving
 from simulation.log import Crash
 from simulation.notifier_world import MINUTE, TOPIC, World, ids, target, told
 
@@ -99,14 +99,19 @@ def test_of_an_acknowledged_alert_only_its_end_is_told() -> None:
     assert texts == ["monitor.a", "more", "monitor.a", "again"]
 
 
+def hold_back_beyond(world: World, dead: Receiver) -> None:
+    """Raise an alert for the dead target, and another one during its silence: it is beyond the committed place."""
+    world.work()
+    world.alert("monitor.x", notify="dead")
+    world.note("monitor.a", "silence", minutes=60)
+    world.alert("monitor.a")
+    world.work(lambda: world.metadata().withheld == {"monitor.a": 2} and dead.requests)
+
+
 def test_what_is_held_back_beyond_the_place_of_a_dead_target_outlives_a_silence_that_ends_in_a_stop() -> None:
     with receiving(answering(500)) as dead, receiving() as ops:
         world = World(target(ops), target(dead, "dead"))
-        world.work()
-        world.alert("monitor.x", notify="dead")
-        world.note("monitor.a", "silence", minutes=60)
-        world.alert("monitor.a")
-        world.work(lambda: world.metadata().withheld == {"monitor.a": 2} and dead.requests)
+        hold_back_beyond(world, dead)
         world.restart()  # it reads them again, and stops before that is all
         assert world.metadata().withheld == {"monitor.a": 2}
         assert world.at() == 0
@@ -144,11 +149,7 @@ def test_the_newest_finding_of_it_is_delivered_also_after_two_stops() -> None:
 def test_what_is_held_back_and_has_cleared_is_not_told_after_a_stop() -> None:
     with receiving(answering(500)) as dead, receiving() as ops:
         world = World(target(ops), target(dead, "dead"))
-        world.work()
-        world.alert("monitor.x", notify="dead")
-        world.note("monitor.a", "silence", minutes=60)
-        world.alert("monitor.a")
-        world.work(lambda: world.metadata().withheld == {"monitor.a": 2} and dead.requests)
+        hold_back_beyond(world, dead)
         world.notifier.close()
         world.alert("monitor.a", "cleared")
         world.alert("monitor.b")

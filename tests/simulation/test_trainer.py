@@ -12,8 +12,8 @@ from simulation.training import ALERTS, DAY, GROUP, HOUR, JOBS, MINUTE, NAMES, W
 
 from consumers.loop.log_faults import LogRefused
 from consumers.trainer.rules import BatchRules
-from consumers.trainer.training import TrainingFailed
-from consumers.trainer.work import InForce, Lost
+from consumers.trainer.training_messages import TrainingFailed
+from consumers.trainer.trainings import InForce, Lost
 from runtime.kafka_client.records import CommittedOffset, Output, Partition
 from schemas.jobs import ENDED, Claim, Job, JobState
 from schemas.model_updates import Promoted, Published

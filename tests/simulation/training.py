@@ -13,8 +13,8 @@ from consumers.loop.job_states import JobStates, read_record
 from consumers.trainer.offset_metadata import TrainerMetadata
 from consumers.trainer.rules import BatchRules
 from consumers.trainer.trainer import Trainer, TrainerSettings
-from consumers.trainer.training import TrainingProgress
-from consumers.trainer.work import InForce, NoWork, RunEvent, Trained
+from consumers.trainer.training_messages import TrainingProgress
+from consumers.trainer.trainings import InForce, NoWork, RunEvent, Trained
 from runtime.kafka_client.records import Output, Partition
 from schemas.alerts import Alert, read_alert
 from schemas.jobs import Claim, Job, JobState

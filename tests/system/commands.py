@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +94,17 @@ class running:  # noqa: N801 - read as a verb
     def __exit__(self, *error: object) -> None:
         self.process.terminate()
         self.process.wait(_SECONDS)
+
+
+def publish(
+    stream: Stream, rows: Sequence[tuple[Any, Any]], path: Path, *, rate: int = 400, labels: bool = True
+) -> None:
+    """Publish rows of River's Phishing from a file that this writes."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*rows[0][0], "is_phishing"])
+        writer.writeheader()
+        writer.writerows({**x, "is_phishing": int(y) if labels else ""} for x, y in rows)
+    millstream(stream, "publish", stream.ref, str(path), "--rate", str(rate))
 
 
 def until_learned(stream: Stream, count: int) -> None:

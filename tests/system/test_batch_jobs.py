@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import pytest
 from river import datasets
-from system.commands import lines, millstream, running, told, until_learned
+from system.commands import lines, millstream, publish, running, told, until_learned
 from system.oracle import Stream, predictions
 
 ROWS: list[tuple[Any, Any]] = list(datasets.Phishing())
@@ -43,14 +42,6 @@ def stream(bootstrap: str, prefix: str, tmp_path: Path) -> Stream:
     return Stream(str(file), bootstrap, prefix, tmp_path / "home")
 
 
-def publish(stream: Stream, begin: int, end: int, path: Path) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [*ROWS[0][0], "is_phishing"])
-        writer.writeheader()
-        writer.writerows({**x, "is_phishing": int(y)} for x, y in ROWS[begin:end])
-    millstream(stream, "publish", stream.ref, str(path), "--rate", "400")
-
-
 def jobs(stream: Stream) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = lines(stream, "jobs", "list", stream.ref)
     return found
@@ -71,13 +62,13 @@ def test_a_scheduled_job_trains_a_better_model_which_serves_until_it_is_taken_ba
     stream: Stream, tmp_path: Path
 ) -> None:
     with running(stream, tmp_path / "run.log"):
-        publish(stream, 0, 600, tmp_path / "first.csv")
+        publish(stream, ROWS[0:600], tmp_path / "from-0.csv")
         until_learned(stream, 600)
         asked = millstream(stream, "train", stream.ref, "gbdt", "--wait")
         assert "it is better" in asked  # than main, or than the version of a job that the schedule had before
         until_done(stream)
         until(lambda: told(stream, "status", stream.ref)["model"]["served"].startswith("gbdt:"))
-        publish(stream, 600, 700, tmp_path / "then.csv")
+        publish(stream, ROWS[600:700], tmp_path / "from-600.csv")
         last = max(predictions(stream), key=lambda each: each.outcome.predicted_at)
         assert (last.outcome.model, last.outcome.error) == ("jobs.gbdt", None)
         until(lambda: any((each["by"], each["state"]) == ("schedule", "done") for each in jobs(stream)))
@@ -86,7 +77,7 @@ def test_a_scheduled_job_trains_a_better_model_which_serves_until_it_is_taken_ba
         assert status["stages"]["trainer"]["processes"] == 1
         millstream(stream, "models", "promote", stream.ref, "main", "--why", "a person decides")
         until(lambda: ":" not in told(stream, "status", stream.ref)["model"]["served"])
-        publish(stream, 700, 720, tmp_path / "more.csv")
+        publish(stream, ROWS[700:720], tmp_path / "from-700.csv")
         last = max(predictions(stream), key=lambda each: each.outcome.predicted_at)
         assert last.outcome.model == "jobs"
         history = millstream(stream, "models", "history", stream.ref)

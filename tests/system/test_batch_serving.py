@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import time
 from importlib.util import find_spec
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 from batch_versions import announce, put_version
 from river import datasets
-from system.commands import millstream, running, told, traced, until_learned, until_served
+from system.commands import millstream, publish, running, told, traced, until_learned, until_served
 from system.oracle import Stream, predictions, read_all
 
 import millstream as api
@@ -51,14 +50,6 @@ def stream(bootstrap: str, prefix: str, tmp_path: Path) -> Stream:
     file = tmp_path / "both.py"
     file.write_text(FILE)
     return Stream(str(file), bootstrap, prefix, tmp_path / "home")
-
-
-def publish(stream: Stream, begin: int, end: int, path: Path) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [*ROWS[0][0], "is_phishing"])
-        writer.writeheader()
-        writer.writerows({**x, "is_phishing": int(y)} for x, y in ROWS[begin:end])
-    millstream(stream, "publish", stream.ref, str(path), "--rate", "400")
 
 
 def until_shadow_is_ready(log: Path) -> None:
@@ -108,7 +99,7 @@ def serves_a_graph(stream: Stream, folder: Path) -> None:
     )
     millstream(stream, "models", "pin", stream.ref, "net:1/9")
     until_served(stream, "net:1/9")
-    publish(stream, 320, 340, folder / "graph.csv")
+    publish(stream, ROWS[320:340], folder / "from-320.csv")
     last = max(predictions(stream), key=lambda each: each.outcome.predicted_at)
     assert (last.outcome.model, last.outcome.error) == ("both.net", None)
     total = sum(float(value) for value in last.event.features.values())  # type: ignore[arg-type]
@@ -120,19 +111,19 @@ def serves_a_graph(stream: Stream, folder: Path) -> None:
 def test_a_batch_model_is_asked_in_the_shadow_serves_and_is_recomputed(stream: Stream, tmp_path: Path) -> None:
     with running(stream, tmp_path / "run.log"):
         until_shadow_is_ready(tmp_path / "run.log")
-        publish(stream, 0, 200, tmp_path / "first.csv")
+        publish(stream, ROWS[0:200], tmp_path / "from-0.csv")
         until_learned(stream, 200)
         store = open_store(stream.models, stream.home / "keys", sign=True)
         for name in ("gbdt", "mine"):
             trained(stream, store, name, 1, 200)
-        publish(stream, 200, 260, tmp_path / "then.csv")
+        publish(stream, ROWS[200:260], tmp_path / "from-200.csv")
         answers = sorted(until_shadowed(stream, 260), key=lambda each: each.time)[-20:]
         assert all({each.model for each in said.challengers} == {"both.gbdt"} for said in answers)
         assert all(each.prediction in (True, False) for said in answers for each in said.challengers)
 
         millstream(stream, "models", "promote", stream.ref, "gbdt", "--why", "better")
         until_served(stream, "gbdt:1/200")
-        publish(stream, 260, 320, tmp_path / "more.csv")
+        publish(stream, ROWS[260:320], tmp_path / "from-260.csv")
         last = max(predictions(stream), key=lambda each: each.outcome.predicted_at)
         assert (last.outcome.model, last.outcome.error) == ("both.gbdt", None)
         assert set(last.outcome.probabilities or ()) == {"true", "false"}

@@ -6,14 +6,13 @@ served from the rollback on is never worse than what served before the incident.
 
 from __future__ import annotations
 
-import csv
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from river import datasets
-from system.commands import millstream, running, told, until_learned, until_served
+from system.commands import millstream, publish, running, told, until_learned, until_served
 from system.oracle import Stream, predictions
 
 from consumers.model.checkpoints import MODEL_FILE
@@ -29,14 +28,6 @@ def stream(bootstrap: str, prefix: str, tmp_path: Path) -> Stream:
     return Stream("phishing", bootstrap, prefix, tmp_path / "home")
 
 
-def publish(stream: Stream, rows: list[tuple[dict[str, Any], bool]], path: Path, *, labels: bool = True) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [*rows[0][0], "is_phishing"])
-        writer.writeheader()
-        writer.writerows({**x, "is_phishing": int(y) if labels else ""} for x, y in rows)
-    millstream(stream, "publish", "phishing", str(path), "--rate", "200")
-
-
 def accuracy(stream: Stream, version: str) -> float:
     """Return how many of the held-out events a version gets right."""
     store = open_store(stream.models, stream.home / "keys", sign=False)
@@ -50,11 +41,11 @@ def test_labels_that_were_wrong_are_taken_out_and_nothing_worse_is_served_meanwh
 ) -> None:
     millstream(stream, "topics", "create", "phishing")
     with running(stream, tmp_path / "run.log"):
-        publish(stream, ROWS[:BEFORE], tmp_path / "good.csv")
+        publish(stream, ROWS[:BEFORE], tmp_path / "good.csv", rate=200)
         until_learned(stream, BEFORE)
         until_served(stream, f"1/{BEFORE}")
         since = time.time_ns() // 1_000_000
-        publish(stream, [(x, not y) for x, y in ROWS[BEFORE:INVERTED]], tmp_path / "inverted.csv")
+        publish(stream, [(x, not y) for x, y in ROWS[BEFORE:INVERTED]], tmp_path / "inverted.csv", rate=200)
         until_learned(stream, INVERTED)
         until_served(stream, f"1/{INVERTED}")
         good = accuracy(stream, f"1/{BEFORE}")
@@ -70,13 +61,13 @@ def test_labels_that_were_wrong_are_taken_out_and_nothing_worse_is_served_meanwh
         assert made["difference"]["equal"] == 1.0  # of the same examples, the same model
         assert_traced(stream, predictions(stream))
         millstream(stream, "resume", "phishing")
-        publish(stream, HELD_OUT, tmp_path / "after.csv")
+        publish(stream, HELD_OUT, tmp_path / "after.csv", rate=200)
         until_served(stream, f"1/{BEFORE}")
         newest = f"2/{BEFORE + len(HELD_OUT)}"
         until_learned(stream, BEFORE + len(HELD_OUT))
         millstream(stream, "models", "unpin", "phishing")
         until_served(stream, newest)
-        publish(stream, ROWS[:50], tmp_path / "then.csv", labels=False)
+        publish(stream, ROWS[:50], tmp_path / "then.csv", rate=200, labels=False)
         assert told(stream, "models", "verify", "phishing", newest)["holds"]
 
     served = {prediction.outcome.version for prediction in after_the_rollback(stream, answered)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import signal
 import time
@@ -11,7 +10,7 @@ from pathlib import Path
 import command_server
 import pytest
 from river import datasets
-from system.commands import millstream, running, told, traced, until_served
+from system.commands import millstream, publish, running, told, traced, until_served
 from system.oracle import Stream, predictions
 
 from model_store import open_store
@@ -42,14 +41,6 @@ def stream(bootstrap: str, prefix: str, tmp_path: Path) -> Stream:
     return Stream(str(file), bootstrap, prefix, tmp_path / "home")
 
 
-def publish(stream: Stream, begin: int, end: int, path: Path) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [*ROWS[0][0], "is_phishing"])
-        writer.writeheader()
-        writer.writerows({**x, "is_phishing": int(y)} for x, y in ROWS[begin:end])
-    millstream(stream, "publish", stream.ref, str(path), "--rate", "200")
-
-
 def until_all_learned(stream: Stream, count: int) -> None:
     """Wait until the newest version of each model has learned so many."""
     store = open_store(stream.models, stream.home / "keys", sign=False)
@@ -68,7 +59,7 @@ def kill_learner(stream: Stream, name: str) -> None:
 def test_each_model_learns_the_log_and_what_serves_is_promoted_and_rolled_back(stream: Stream, tmp_path: Path) -> None:
     ref = stream.ref
     with running(stream, tmp_path / "run.log"):
-        publish(stream, 0, FIRST, tmp_path / "first.csv")
+        publish(stream, ROWS[0:FIRST], tmp_path / "from-0.csv", rate=200)
         until_all_learned(stream, FIRST)
         until_served(stream, f"1/{FIRST}")
         models = {each["name"]: each for each in told(stream, "status", ref)["models"]}
@@ -80,7 +71,7 @@ def test_each_model_learns_the_log_and_what_serves_is_promoted_and_rolled_back(s
         until_served(stream, f"tree:1/{FIRST}")
         millstream(stream, "pause", ref, "--model", "few", "--why", "quiet")
         kill_learner(stream, "tree")
-        publish(stream, FIRST, ALL, tmp_path / "then.csv")
+        publish(stream, ROWS[FIRST:ALL], tmp_path / "from-first.csv", rate=200)
         until_served(stream, f"tree:1/{ALL}")
         answers = {each.event.event_id: each for each in predictions(stream)}
         assert len(answers) == ALL

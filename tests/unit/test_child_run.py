@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from consumers.trainer.child_run import ChildCommand, ChildRun, Finish
-from consumers.trainer.training import TrainingFailed, TrainingProgress, TrainingRequest, TrainingResult
-from consumers.trainer.work import Lost, NoWork, RunEvent, Trained
+from consumers.trainer.training_messages import TrainingFailed, TrainingProgress, TrainingRequest, TrainingResult
+from consumers.trainer.trainings import Lost, NoWork, RunEvent, Trained
 from schemas.model_updates import Published
 
 RESULT = TrainingResult(examples=5, chain="c", parameters={}, seed=1, threads=1, cpu="x")

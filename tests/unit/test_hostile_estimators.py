@@ -66,10 +66,9 @@ def args(*values: Any) -> Schema:
     return node("builtins", "tuple", "TupleNode", content=[text(value) for value in values])
 
 
-def hostile(marker: Path) -> dict[str, Schema]:
-    """Return nodes each of which would write the marker, or do as bad, if it were constructed."""
-    command, code = f"touch {marker}", f"open({str(marker)!r}, 'w')"
-    function = {
+def functions() -> dict[str, Schema]:
+    """Return a node of each function that does as bad when it is called."""
+    return {
         f"{module}.{name}": node(module, name, "FunctionNode")
         for module, name in [
             ("os", "system"), ("posix", "system"), ("subprocess", "call"), ("subprocess", "getoutput"),
@@ -78,6 +77,12 @@ def hostile(marker: Path) -> dict[str, Schema]:
             ("sklearn.utils._testing", "os.system"), ("webbrowser", "open"), ("pty", "spawn"),
         ]
     }  # fmt: skip
+
+
+def hostile(marker: Path) -> dict[str, Schema]:
+    """Return nodes each of which would write the marker, or do as bad, if it were constructed."""
+    command, code = f"touch {marker}", f"open({str(marker)!r}, 'w')"
+    function = functions()
     objects = {
         "an object": node("subprocess", "Popen", "ObjectNode", content=text(command)),
         "a class": node("subprocess", "Popen", "TypeNode"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from consumers.trainer.training import TRAINER_PID
+from consumers.trainer.training_messages import TRAINER_PID
 from millstream.config.settings import Settings
 from millstream.processes.trainer_role import batch_rules, child_command
 from millstream.stream.load import load_stream

@@ -31,8 +31,8 @@ from sklearn.pipeline import make_pipeline
 from consumers.model.estimator_model import wrap_estimator
 from consumers.model.fingerprint import fingerprint
 from consumers.model.row_form import RowForm
+from millstream.estimators.declared_form import form_of
 from millstream.estimators.fitting import CannotTrain
-from millstream.estimators.row_forms import form_of
 from millstream.training.searching import Search
 from millstream.training.splitting import newest_apart
 from millstream.training.tables import Tables

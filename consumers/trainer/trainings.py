@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
-from consumers.trainer.training import TrainingFailed, TrainingProgress
+from consumers.trainer.training_messages import TrainingFailed, TrainingProgress
 from schemas.jobs import Claim, Job
 from schemas.model_updates import Published
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import msgspec
 
-from consumers.trainer.training import TrainingFailed, TrainingMessage, TrainingRequest
+from consumers.trainer.training_messages import TrainingFailed, TrainingMessage, TrainingRequest
 from millstream.estimators.fitting import CannotTrain
 from millstream.training.limits import Memory
-from millstream.training.messages import Messages, own_output
+from millstream.training.message_lines import Messages, own_output
 from model_store import StoreUnavailable, VersionId
 from runtime.exits import OK, TRY_AGAIN
 from runtime.kafka_client.cluster import NoBroker
@@ -48,9 +48,9 @@ def answer() -> int:
 
 def _train(request: TrainingRequest, out: Messages) -> TrainingMessage:
     from millstream.stream.load import LoadError, load_stream
-    from millstream.training.going_on import parent_of
     from millstream.training.reading import collected, read_range
     from millstream.training.training import Task, train
+    from millstream.training.warm_start import parent_of
     from model_store import open_store
 
     try:

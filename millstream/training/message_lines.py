@@ -9,7 +9,7 @@ from typing import IO, Final
 
 import msgspec
 
-from consumers.trainer.training import TrainingFailed, TrainingMessage, TrainingProgress, TrainingResult
+from consumers.trainer.training_messages import TrainingFailed, TrainingMessage, TrainingProgress, TrainingResult
 
 _EACH_SECONDS: Final = 0.5
 _encoder: Final = msgspec.json.Encoder()
