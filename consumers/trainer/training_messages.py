@@ -8,6 +8,10 @@ import msgspec
 
 TRAINER_PID: Final = "MILLSTREAM_TRAINER_PID"
 """Environment variable of a training: the process that has started it, with which it ends."""
+ESTIMATOR: Final = "estimator.skops"
+"""Name of the estimator's file in the folder of a training."""
+GRAPH: Final = "graph.onnx"
+"""Name of the graph's file there, if the version answers with one."""
 
 
 class TrainingRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,7 +23,7 @@ from consumers.model.version_files import (
     Definition,
 )
 from consumers.model.version_runtime import try_out
-from consumers.trainer.training_messages import TrainingResult
+from consumers.trainer.training_messages import ESTIMATOR, GRAPH, TrainingResult
 from consumers.trainer.trainings import NoWork, Trained
 from model_store import Draft, Manifest, ModelStore, StoreUnavailable, VersionId
 from model_store.errors import StoreError
@@ -35,10 +35,6 @@ from schemas.model_names import version_text
 from schemas.model_updates import Published
 from schemas.target import Task
 
-ESTIMATOR: Final = "estimator.skops"
-"""Name of the estimator's file in the folder of a training."""
-GRAPH: Final = "graph.onnx"
-"""Name of the graph's file there, if the version answers with one."""
 JOB: Final = "job"  # the reason of a version, and in its manifest the job's id
 RANGE_BEGIN: Final = "range_begin"
 PARAMETERS, SEARCH, SEED, THREADS = "parameters", "search", "seed", "threads"
@@ -133,7 +129,7 @@ class VersionMaker:
         }
         return Draft(
             version=VersionId(self.definition.model, claim.epoch, result.examples),
-            parent=parsed_version(self.definition.model, claim.parent) if claim.parent else None,
+            parent=VersionId.parse(claim.parent, self.definition.model) if claim.parent else None,
             topic_id=claim.topic_id,
             offset=claim.end,
             examples=result.examples,
@@ -178,12 +174,6 @@ class VersionMaker:
         }
         text = version_text(version.model, version.epoch, version.examples)
         return Trained(text, published, result.better, evidence, _why(result.comparison, evidence), detail)
-
-
-def parsed_version(model: str, text: str) -> VersionId:
-    """Return the version that `version_text` has written."""
-    epoch, _, examples = text.rpartition(":")[2].partition("/")
-    return VersionId(model, int(epoch), int(examples))
 
 
 def _part(comparison: dict[str, Any], *names: str) -> dict[str, Any]:

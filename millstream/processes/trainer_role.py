@@ -22,7 +22,7 @@ from consumers.trainer.rules import BatchRules
 from consumers.trainer.trainer import Trainer, TrainerSettings
 from consumers.trainer.training_messages import TRAINER_PID, TrainingRequest, TrainingResult
 from consumers.trainer.trainings import InForce, NoWork, Run, Trained
-from consumers.trainer.versions import VersionMaker, parsed_version
+from consumers.trainer.versions import VersionMaker
 from millstream.observability.role_log import say
 from millstream.processes.role_loop import drive, following, meet, state_alerts
 from millstream.reading import topic_readers
@@ -197,7 +197,7 @@ class LogTrainings:
         maker = VersionMaker(self.store, definition_of(loaded), loaded.stream.task)
         trained = maker.make(job, claim, result, folder)
         announced = self.announced(loaded.model_id)
-        keep = {parsed_version(loaded.model_id, trained.version), *([] if announced is None else [announced])}
+        keep = {VersionId.parse(trained.version, loaded.model_id), *([] if announced is None else [announced])}
         with contextlib.suppress(StoreError):  # what is not deleted now is deleted after the next training
             self.store.prune(loaded.model_id, loaded.stream.kept_versions, keep, trained=True)
         return trained

@@ -13,8 +13,9 @@ import msgspec
 from consumers.trainer.training_messages import TrainingFailed, TrainingMessage, TrainingRequest
 from millstream.estimators.fitting import CannotTrain
 from millstream.training.limits import Memory
-from millstream.training.message_lines import Messages, own_output
+from millstream.training.message_lines import Messages
 from model_store import StoreUnavailable, VersionId
+from model_store.pipe_frames import own_output
 from runtime.exits import OK, TRY_AGAIN
 from runtime.kafka_client.cluster import NoBroker
 from runtime.kafka_client.errors import KafkaError
@@ -60,7 +61,7 @@ def _train(request: TrainingRequest, out: Messages) -> TrainingMessage:
     stream, settings = loaded.stream, _settings()
     parent = None
     if request.parent:
-        version = version_of(request.parent, loaded.model_id)
+        version = VersionId.parse(request.parent, loaded.model_id)
         parent = parent_of(open_store(settings.models, settings.keys, sign=False), version)
     task = Task(stream, Path(request.folder), request.parameters, parent)
 
@@ -73,12 +74,6 @@ def _train(request: TrainingRequest, out: Messages) -> TrainingMessage:
     records = read_range(settings.cluster(), settings.names(stream), request.topic_id, request.begin, request.end)
     count = request.end - request.begin
     return train(task, collected(stream, task.model, records, count, memory, out.progress), memory, out.progress)
-
-
-def version_of(text: str, model: str) -> VersionId:
-    """Return a version of a model from its text, such as ``gbdt:4/81200``."""
-    epoch, _, examples = text.rpartition(":")[2].partition("/")
-    return VersionId(model, int(epoch), int(examples))
 
 
 def _settings() -> Settings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from typing import IO, Final
@@ -46,10 +45,3 @@ class Messages:
                 self._sink.flush()
             except OSError:
                 self._ended = True
-
-
-def own_output() -> IO[bytes]:
-    """Return the pipe, and redirect everything else that this process prints to standard error."""
-    pipe = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    return pipe

@@ -14,7 +14,7 @@ from consumers.model.fingerprint import Probes, fingerprint
 from consumers.model.graph_conversion import CannotConvert, converted, insist_on_equal, to_graph
 from consumers.model.river_model import ModelError, RiverModel
 from consumers.model.row_form import RowForm, class_array
-from consumers.trainer.training_messages import TrainingResult
+from consumers.trainer.training_messages import ESTIMATOR, GRAPH, TrainingResult
 from millstream.estimators.declared_form import form_of
 from millstream.estimators.fitting import CannotTrain, Numbers, Recipe, Table, fit, unseeded, weight_name
 from millstream.estimators.trial import depends_on_company, face_of, try_fit
@@ -34,8 +34,6 @@ from model_store.estimators import dumps_estimator, loads_estimator
 from schemas.events import Features, Scalar
 from schemas.label_spelling import shown
 
-GRAPH: Final = "graph.onnx"
-ESTIMATOR: Final = "estimator.skops"
 _PROBE_EVENTS: Final = 8
 _PROBE_BYTES: Final = 16_384
 Progress = Callable[[int, int, str], None]

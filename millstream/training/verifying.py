@@ -11,13 +11,13 @@ from consumers.model.checkpoints import cpu_name
 from consumers.model.row_form import RowForm
 from consumers.model.verify import Verified
 from consumers.model.version_files import ESTIMATOR_FILE, FORM, PROBE
-from consumers.trainer.training_messages import TrainingResult
+from consumers.trainer.training_messages import ESTIMATOR, TrainingResult
 from consumers.trainer.versions import JOB, PARAMETERS, RANGE_BEGIN, TOLERANCE
 from millstream.estimators.fitting import CannotTrain
 from millstream.estimators.trial import answers_of, face_of, most_apart
 from millstream.stream.load import LoadedStream
 from millstream.training.reading import collected, read_range
-from millstream.training.training import ESTIMATOR, Task, train
+from millstream.training.training import Task, train
 from millstream.training.warm_start import parent_of
 from millstream.version_code.choice import OtherCode, VersionCode
 from millstream.versions.operations import CannotVerify

@@ -13,6 +13,7 @@ from batch_log import records, simple_rows, trained
 from loop_helpers import put
 
 from consumers.trainer.training_messages import (
+    ESTIMATOR,
     TrainingFailed,
     TrainingMessage,
     TrainingProgress,
@@ -25,7 +26,6 @@ from millstream.config.settings import Settings
 from millstream.stream.load import load_stream
 from millstream.stream.processor_rules import definition_of
 from millstream.topics import admin
-from millstream.training.training import ESTIMATOR
 from model_store import Manifest, VersionId, open_store
 from runtime.kafka_client.cluster import Cluster
 from schemas.jobs import Claim, Job

@@ -17,9 +17,9 @@ from unit.store_parts import store_on
 from consumers.model.version_files import ESTIMATOR_FILE, Definition
 from consumers.model.version_loader import load_face
 from consumers.model.version_runtime import RunWith, try_out
-from consumers.trainer.training_messages import TrainingResult
+from consumers.trainer.training_messages import ESTIMATOR, TrainingResult
 from consumers.trainer.trainings import NoWork
-from consumers.trainer.versions import ESTIMATOR, VersionMaker
+from consumers.trainer.versions import VersionMaker
 from model_store import MemoryBackend, StoreUnavailable
 from schemas.jobs import Claim, Job
 

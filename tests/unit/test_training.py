@@ -31,12 +31,12 @@ from sklearn.pipeline import make_pipeline
 from consumers.model.estimator_model import wrap_estimator
 from consumers.model.fingerprint import fingerprint
 from consumers.model.row_form import RowForm
+from consumers.trainer.training_messages import ESTIMATOR
 from millstream.estimators.declared_form import form_of
 from millstream.estimators.fitting import CannotTrain
 from millstream.training.searching import Search
 from millstream.training.splitting import newest_apart
 from millstream.training.tables import Tables
-from millstream.training.training import ESTIMATOR
 from model_store.estimators import loads_estimator
 from runtime.kafka_client.records import PlainRecord
 
