@@ -30,6 +30,7 @@ from millstream.stream.batch import BatchModel
 from millstream.stream.duration import milliseconds
 from millstream.stream.processor_rules import definition_of
 from model_store import ModelStore, StoreError, VersionId, open_store
+from runtime.descendants import adopt_orphans
 from runtime.exits import FAILED, TRY_AGAIN
 from runtime.kafka_client.client import Consumer
 from runtime.kafka_client.cluster import Cluster
@@ -67,6 +68,7 @@ def run_trainer(
     folder = settings.state(names) / f"{TRAINER}-{instance}"
     memory = TopicMemory(folder.with_suffix(".json"), written=kept.written)
     shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
+    adopt_orphans()  # what a training leaves behind is ended with it
     store = open_store(settings.models, settings.keys, sign=True)
     followed = Followed(names)
     trainings = LogTrainings(loaded, settings, cluster, names, store, folder, followed.announced)
@@ -177,6 +179,7 @@ class LogTrainings:
     def start(self, job: Job, attempt: int, claim: Claim) -> Run:
         """Begin a training in a child process."""
         folder = self.folder / f"{job.model}-{claim.epoch}-{attempt}"
+        definition = definition_of(self.loaded.of_model(job.model))
         request = TrainingRequest(
             stream=str(self.loaded.path),
             model=job.model,
@@ -187,6 +190,8 @@ class LogTrainings:
             end=claim.end,
             parent=claim.parent,
             folder=str(folder),
+            definition=definition.hash,
+            contract=definition.contract,
         )
         child = child_command(self.loaded, self.settings, reads_store=bool(claim.parent))
         return ChildRun(child, request, lambda result: self._finish(job, claim, result, folder))
@@ -194,7 +199,8 @@ class LogTrainings:
     def _finish(self, job: Job, claim: Claim, result: TrainingResult, folder: Path) -> Trained:
         """Return the version of a result, signed and stored."""
         loaded = self.loaded.of_model(job.model)
-        maker = VersionMaker(self.store, definition_of(loaded), loaded.stream.task)
+        most = self.loaded.stream.batch[job.model].memory_bytes
+        maker = VersionMaker(self.store, definition_of(loaded), loaded.stream.task, most_bytes=most)
         trained = maker.make(job, claim, result, folder)
         announced = self.announced(loaded.model_id)
         keep = {VersionId.parse(trained.version, loaded.model_id), *([] if announced is None else [announced])}

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from millstream.training.priority import NICENESS, THREADS
+from runtime.descendants import adopt_orphans
 
 
 def main() -> int:
@@ -20,6 +21,7 @@ def main() -> int:
     # Before anything is imported: that alone takes a second of processor time.
     _be_quiet()
     _insist_on_environment()
+    adopt_orphans()
     from millstream.training.answer_request import answer
 
     return answer()

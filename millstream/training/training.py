@@ -93,7 +93,8 @@ class _Training:
         self._model = task.model
         self._examples: Examples = collected.examples
         self._progress = progress
-        self._split: Split = newest_apart(self._examples, self._model.test)
+        learned = None if task.parent is None else task.parent.learned
+        self._split: Split = newest_apart(self._examples, self._model.test, learned)
         self._notes: list[str] = []
 
     def run(self) -> TrainingResult:

@@ -75,7 +75,7 @@ def retrained(
 ) -> Verified:
     """Return how a version compares with the one that the records of its range give. Raises CannotTrain."""
     count = target.offset - int(target.extra[RANGE_BEGIN])
-    parent = None if target.parent is None else parent_of(store, target.parent)
+    parent = None if target.parent is None else parent_of(store, target.parent, target.topic_id)
 
     def show(done: int, of: int, text: str) -> None:
         if of == count:  # of the fits nobody knows beforehand how long they take

@@ -74,7 +74,7 @@ def test_messages_come_in_order_and_the_result_becomes_a_version(tmp_path: Path)
         ("sys.exit(0)", Lost("it has ended with exit code 0")),
         ("print('a', file=sys.stderr); sys.exit(3)", Lost("it has ended with exit code 3; it said: a")),
         ("import os; os.kill(os.getpid(), 9)", Lost("it was killed by SIGKILL")),
-        ("say('hello'); import time; time.sleep(60)", Lost("it wrote what is no message: b'hello\\n'")),
+        ("say('hello'); import time; time.sleep(60)", Lost("it wrote what is no message: b'hello'")),
         (f"say({line(TrainingProgress(1, 2, 'x'))}); sys.exit(1)", Lost("it has ended with exit code 1")),
     ],
 )
