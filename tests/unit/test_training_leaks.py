@@ -20,7 +20,8 @@ from consumers.trainer.training_messages import ESTIMATOR
 from millstream.training.warm_start import Parent
 from runtime.kafka_client.records import PlainRecord
 
-COUNT, LIFE, EVERY = 2000, 600, 24
+COUNT, LIFE, EVERY = 2000, 240, 12
+TEST = 0.1
 SEARCH = {"logisticregression__C": [1e-6, 100.0]}
 
 
@@ -29,7 +30,7 @@ def memory() -> Any:
 
 
 def lives(delay: Callable[[random.Random], int], seed: int = 3) -> list[Row]:
-    """Return rows of customers, 25 at a time, each of whom has one label, by chance; it comes so long after the last."""
+    """Return rows of customers, 20 at a time, each of whom has one label, by chance; it comes so long after the last."""
     chance, rows = random.Random(seed), []
     labels = [chance.random() < 0.5 for _ in range(COUNT // EVERY + 1)]
     for number in range(COUNT):
@@ -47,14 +48,14 @@ def at_once(rows: Sequence[Row]) -> list[Row]:
 
 def insist_on_a_leak(rows: Sequence[Row], folder: Path) -> None:
     """Insist that a split that did not look at when labels come would gain."""
-    result = trained(stream_with(memory), records(at_once(rows)), folder)
-    assert result.comparison["tested"]["loss"]["value"] < 0.28
+    result = trained(stream_with(memory, test=TEST), records(at_once(rows)), folder)
+    assert result.comparison["tested"]["loss"]["value"] < 0.4
     assert result.better
 
 
 def insist_on_no_gain(log: Sequence[PlainRecord], folder: Path, **model: Any) -> None:
-    result = trained(stream_with(memory, search=SEARCH, score="accuracy", **model), log, folder)
-    assert result.comparison["tested"]["loss"]["value"] > 0.38, "a half is chance"
+    result = trained(stream_with(memory, test=TEST, **model), log, folder)
+    assert result.comparison["tested"]["loss"]["value"] > 0.33, "a half is chance"
     assert result.better is False
     assert all(sum(row["folds"]) / len(row["folds"]) < 0.65 for row in result.table)
 
@@ -63,8 +64,8 @@ def insist_on_no_gain(log: Sequence[PlainRecord], folder: Path, **model: Any) ->
     "delay",
     [
         lambda chance: 0,
-        lambda chance: chance.randrange(0, 300),
-        lambda chance: 400,
+        lambda chance: chance.randrange(0, 200),
+        lambda chance: 500,
         lambda chance: round(20 * chance.paretovariate(1.2)),
     ],
     ids=["none", "between", "long", "with a long tail"],
@@ -79,7 +80,7 @@ def test_labels_that_come_when_a_customer_has_gone_reveal_nothing(
 
 def test_a_sample_of_the_rows_reveals_nothing_either(tmp_path: Path) -> None:
     rows = lives(lambda chance: chance.randrange(0, 100))
-    insist_on_no_gain(records(rows), tmp_path, most=1200)
+    insist_on_no_gain(records(rows), tmp_path, most=1200, search=SEARCH, score="accuracy")
 
 
 def test_corrections_that_come_late_reveal_nothing(tmp_path: Path) -> None:
@@ -108,10 +109,10 @@ def test_rows_that_are_uploaded_with_the_labels_of_asked_events_reveal_nothing(t
     uploaded = [imported(number, 0, row.features, row.label, row.labelled_ms) for number, row in enumerate(rows)]
     log = sorted([*log, *uploaded], key=lambda each: each.timestamp)
     log = [PlainRecord(each.topic, 0, place, each.timestamp, None, each.value) for place, each in enumerate(log)]
-    result = trained(stream_with(memory), log, tmp_path)
+    result = trained(stream_with(memory, test=TEST), log, tmp_path)
     compared = result.comparison["compared"]
     assert compared["events"] > 100, "asked events are compared"
-    assert compared["loss"]["value"] > 0.38
+    assert compared["loss"]["value"] > 0.33
     assert result.better is False
 
 
@@ -131,7 +132,7 @@ def test_a_version_that_goes_on_is_not_tested_with_what_the_one_before_it_has_le
     first = trained(stream, log[:begun], tmp_path)
     data, form = (tmp_path / ESTIMATOR).read_bytes(), RowForm.from_json(first.form)
     naive = trained(stream, log, tmp_path, parent=Parent(data, form))
-    assert naive.comparison["tested"]["loss"]["value"] < 0.35, "it knows three in four"
+    assert naive.comparison["tested"]["loss"]["value"] < 0.4, "it knows three in four"
     assert naive.better
     parent = Parent(data, form, lambda offset, asked_ms, came_ms: offset < begun)
     honest = trained(stream, log, tmp_path, parent=parent)
