@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
@@ -58,6 +59,8 @@ class Comparison(msgspec.Struct, frozen=True):
         Both by slice, the largest first.
     from_ms, to_ms
         Broker's times of the first and the last prediction of the test part.
+    answers
+        Hash of the new model's answers to all of the test part, in full precision.
     """
 
     by: str
@@ -66,6 +69,7 @@ class Comparison(msgspec.Struct, frozen=True):
     slices: list[Measured]
     from_ms: int
     to_ms: int
+    answers: str = ""
 
     def better(self, at_least: float) -> bool | None:
         """Return whether the whole interval of the gain lies above `at_least`; `None` if nothing was served."""
@@ -124,6 +128,7 @@ def compare(stream: Stream, examples: Examples, test: Numbers, face: RiverModel)
         [measure.both(name, chosen) for name, chosen in _sliced(examples, indexes, paired)],
         rows.times[0][0],
         rows.times[-1][0],
+        hashlib.blake2b(repr(new).encode(), digest_size=32).hexdigest(),
     )
 
 

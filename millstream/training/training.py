@@ -36,6 +36,7 @@ from schemas.label_spelling import shown
 
 _PROBE_EVENTS: Final = 8
 _PROBE_BYTES: Final = 16_384
+_LARGE_PROBE_BYTES: Final = 4 << 20  # of a single event, which is as large as Kafka takes it
 Progress = Callable[[int, int, str], None]
 
 
@@ -252,12 +253,18 @@ class _Training:
 
     def _probe(self, trained: Numbers) -> list[dict[str, Any]]:
         probes = Probes()
-        probes.add_several([self._examples.features[each] for each in trained.tolist()])
+        # An estimator is never given bytes.
+        probes.add_several([_without_bytes(self._examples.features[each]) for each in trained.tolist()])
+        newest = probes.newest(_PROBE_EVENTS, _PROBE_BYTES) or probes.newest(1, _LARGE_PROBE_BYTES)
         # As a manifest writes them.
-        return [dict(sorted(each.items())) for each in probes.newest(_PROBE_EVENTS, _PROBE_BYTES)]
+        return [dict(sorted(each.items())) for each in newest]
 
     def _probed(self, estimator: Any, form: RowForm, probe: list[dict[str, Any]]) -> str:
         try:
             return fingerprint(self._face(estimator, form), probe)
         except ModelError as error:
             raise CannotTrain(f"the estimator does not answer an event that it was trained on: {error}") from error
+
+
+def _without_bytes(features: Features) -> Features:
+    return {name: value for name, value in features.items() if not isinstance(value, bytes)}
