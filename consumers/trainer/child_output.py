@@ -1,7 +1,8 @@
-"""Output of a process that trains: its messages, and the end of what else it says. It is not to be believed.
+"""Output of a process that trains: its messages, and the end of what else it says.
 
-The process runs a person's code, and so may say anything: too much, too long, nothing, or the truth. What it has started
-may hold its pipes open when it has ended. So the end of the process counts, not that of a pipe, and all is bounded.
+The process runs a person's code, and so may say anything: too much, too long, nothing, or what is wrong. What it has
+started may hold its pipes open when it has ended. So the end of the process counts, not that of a pipe, and everything
+is bounded.
 """
 
 from __future__ import annotations
@@ -154,9 +155,9 @@ def _believable(message: TrainingMessage) -> TrainingMessage:
     if isinstance(message, TrainingFailed):
         return TrainingFailed(one_line(message.why))
     if isinstance(message, TrainingProgress):
-        numbers, message = (message.done, message.of), msgspec.structs.replace(message, text=one_line(message.text))
+        numbers, message = [message.done, message.of], msgspec.structs.replace(message, text=one_line(message.text))
     else:
-        numbers = (message.examples,)
+        numbers = [message.examples]
     if not all(0 <= number < _LARGEST for number in numbers):
         raise ValueError("it is no number of rows")
     return message
@@ -165,8 +166,8 @@ def _believable(message: TrainingMessage) -> TrainingMessage:
 def one_line(text: str) -> str:
     """Return a text as a line that a terminal shows: of a long one its beginning and its end.
 
-    >>> one_line("all fits failed:\\n\\tValueError: no\\x1b[31m")
-    'all fits failed: ValueError: no\N{REPLACEMENT CHARACTER}[31m'
+    >>> one_line(chr(10).join(["all fits failed:", "  ValueError: no"]))
+    'all fits failed: ValueError: no'
     """
     if len(text) > 2 * _LONGEST_TEXT:
         text = f"{text[:_LONGEST_TEXT]} … {text[-_LONGEST_TEXT:]}"

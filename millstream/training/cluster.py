@@ -131,7 +131,7 @@ def _on_dask(
 
 
 def _despite_losses(client: Any, fits: Sequence[Fit], alone_seconds: float) -> Iterator[Sequence[Any]]:
-    """Yield the results of fits; those that are lost with their rows, because workers have ended, are asked for again."""
+    """Yield the results of fits; those that were lost because workers have ended are asked for again."""
     from concurrent.futures import CancelledError
 
     done, lost = 0, 0

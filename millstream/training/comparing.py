@@ -190,9 +190,9 @@ class _Measuring:
 def mean_with_interval(values: Numbers) -> Estimate:
     """Return a mean with its interval, by blocks of consecutive rows.
 
-    Labels of one time are alike, and so are a model's errors. Blocks that are shorter than this lasts would give an interval
-    that is too narrow: of two equal models, one in three would be found better. So they are three times as long, and too
-    few of them give no interval.
+    Labels of one time are alike, and so are a model's errors. Blocks that are shorter than this lasts would give an
+    interval that is too narrow: up to one in three models would be found better than one that is equal. So they are
+    three times as long, and too few of them give no interval.
     """
     count = len(values)
     if not np.isfinite(values).all():
@@ -210,8 +210,8 @@ def mean_with_interval(values: Numbers) -> Estimate:
 def _alike(values: Numbers) -> float:
     """Return for how many rows values stay alike, at least 1: their integrated autocorrelation time.
 
-    Pairs of correlations are added up to the first that is not positive: C. Geyer, "Practical Markov Chain Monte Carlo",
-    Statistical Science 7, 1992.
+    Pairs of correlations are added up to the first that is not positive: C. Geyer, "Practical Markov Chain Monte
+    Carlo", Statistical Science 7, 1992.
     """
     apart = values - values.mean()
     squares, found = float(apart @ apart), 1.0

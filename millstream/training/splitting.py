@@ -73,7 +73,9 @@ def newest_apart(examples: Examples, share: float, learned: Learned | None = Non
 def _without(split: Split, examples: Examples, learned: Learned) -> Split:
     """Return the split without the examples of its test part that are known already."""
     test = split.test.tolist()
-    new = [each for each in test if not learned(examples.offsets[each], examples.predicted[each], examples.labelled[each])]
+    new = [
+        each for each in test if not learned(examples.offsets[each], examples.predicted[each], examples.labelled[each])
+    ]
     if len(new) < LEAST_TEST:
         raise CannotTrain(
             f"the version to go on from has learned all but {len(new)} of the newest {len(test)} examples, so the new one "

@@ -31,6 +31,7 @@ from millstream.training.tables import Tables
 from millstream.training.warm_start import Parent, go_on
 from model_store.errors import StoreError
 from model_store.estimators import dumps_estimator, loads_estimator
+from runtime.failpoints import failpoint
 from schemas.events import Features, Scalar
 from schemas.label_spelling import shown
 
@@ -38,6 +39,8 @@ _PROBE_EVENTS: Final = 8
 _PROBE_BYTES: Final = 16_384
 _LARGE_PROBE_BYTES: Final = 4 << 20  # of a single event, which is as large as Kafka takes it
 Progress = Callable[[int, int, str], None]
+_read, _tried, _searched = (failpoint(f"training.{name}") for name in ("read", "tried", "searched"))
+_fitted, _saved, _tested = (failpoint(f"training.{name}") for name in ("fitted", "saved", "tested"))
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ class _Training:
 
     def run(self) -> TrainingResult:
         split, model = self._split, self._model
+        _read()
         classes = self._classes()
         tables = self._tables(split.train, classes)
         table = tables.table(split.train, split.moment)
@@ -110,13 +114,18 @@ class _Training:
         tried = try_fit(recipe, table, self._task.stream.task, tables.form, newest)
         if self._memory is not None:
             self._memory.check(f"a fit on {len(table)} rows", tried.bytes_a_row * len(table))
+        _tried()
         found = self._chosen(tables)
+        _searched()
         self._progress(0, 1, f"fit on {len(table)} rows")
         recipe = replace(recipe, parameters=found.parameters)
         estimator = self._fitted(recipe, table)
+        _fitted()
         estimator, form = self._saved(estimator, tables.form, newest)
+        _saved()
         self._progress(0, 1, f"test on {len(split.test)} rows")
         comparison = compare(self._task.stream, self._examples, split.test, self._face(estimator, form))
+        _tested()
         trained = split.train
         if model.final == "refit":
             estimator, form, trained = self._refit(recipe, classes)

@@ -18,8 +18,8 @@ from unit.store_parts import store_on
 from consumers.model.version_files import ESTIMATOR_FILE, Definition
 from consumers.model.version_loader import load_face
 from consumers.model.version_runtime import RunWith, try_out
-from consumers.trainer.training_messages import ESTIMATOR, TrainingResult
 from consumers.trainer.deploying import deploy, end_detail
+from consumers.trainer.training_messages import ESTIMATOR, TrainingResult
 from consumers.trainer.trainings import InForce, NoWork
 from consumers.trainer.versions import VersionMaker
 from model_store import MemoryBackend, StoreUnavailable
