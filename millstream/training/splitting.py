@@ -44,8 +44,8 @@ def newest_apart(examples: Examples, share: float, learned: Learned | None = Non
     Parameters
     ----------
     learned
-        Returns whether the version that the training goes on from has learned an example, by its offset and the times of
-        its prediction and label. That one is not tested with: it would be known.
+        Returns whether the version that the training goes on from has learned an example, by its offset and the times
+        of its prediction and label. That one is not tested with: it would be known.
 
     Raises
     ------
@@ -73,13 +73,12 @@ def newest_apart(examples: Examples, share: float, learned: Learned | None = Non
 def _without(split: Split, examples: Examples, learned: Learned) -> Split:
     """Return the split without the examples of its test part that are known already."""
     test = split.test.tolist()
-    new = [
-        each for each in test if not learned(examples.offsets[each], examples.predicted[each], examples.labelled[each])
-    ]
+    columns = examples.offsets, examples.predicted, examples.labelled
+    new = [each for each in test if not learned(*(column[each] for column in columns))]
     if len(new) < LEAST_TEST:
         raise CannotTrain(
-            f"the version to go on from has learned all but {len(new)} of the newest {len(test)} examples, so the new one "
-            f"could not be tested: wait until {LEAST_TEST} more have their label"
+            f"the version to go on from has learned all but {len(new)} of the newest {len(test)} examples, so the new "
+            f"one could not be tested: wait until {LEAST_TEST} more have their label"
         )
     return Split(split.train, np.array(new, dtype=split.test.dtype), split.moment, split.late)
 

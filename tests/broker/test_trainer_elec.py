@@ -121,7 +121,7 @@ def insist_on_one_end(batch: Batch) -> None:
 
 
 def killed_in_each_way(batch: Batch, place: str) -> None:
-    """Kill the trainer at a state of its training, then the training, end the trainer in order; and cancel a job there."""
+    """At a state of a training, kill the trainer, kill the training, end the trainer in order, and cancel a job."""
     job = batch.ask("gbdt")
     trainer = batch.started("0", f"{place}=hang")
     child = hanging(batch, trainer, job, place)

@@ -1,4 +1,4 @@
-"""The interval of a comparison: of two equal models hardly ever is one found better, also where errors come in a row."""
+"""The interval of a comparison: an equal model is hardly ever better, also where errors come in a row."""
 
 from __future__ import annotations
 

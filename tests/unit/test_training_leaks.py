@@ -30,7 +30,7 @@ def memory() -> Any:
 
 
 def lives(delay: Callable[[random.Random], int], seed: int = 3) -> list[Row]:
-    """Return rows of customers, 20 at a time, each of whom has one label, by chance; it comes so long after the last."""
+    """Return rows of customers, 20 at a time: each has one label, by chance, which comes after the last of its rows."""
     chance, rows = random.Random(seed), []
     labels = [chance.random() < 0.5 for _ in range(COUNT // EVERY + 1)]
     for number in range(COUNT):
