@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -195,16 +196,20 @@ def mean_with_interval(values: Numbers) -> Estimate:
     three times as long, and too few of them give no interval.
     """
     count = len(values)
-    if not np.isfinite(values).all():
+    mean = math.fsum(values) / count if np.isfinite(values).all() and _can_add(values) else math.nan
+    if not math.isfinite(mean):
         return Estimate(None)
     blocks = min(MOST_BLOCKS, int(count / (_TIMES * _alike(values))))
-    mean = float(values.sum()) / count
     if blocks < LEAST_BLOCKS:
         return Estimate(mean)
     block = np.arange(count) * blocks // count
     sums, counts = np.bincount(block, values), np.bincount(block)
     left_out: Any = (float(sums.sum()) - sums) / (count - counts)
     return estimate(mean, [float(each) for each in left_out])
+
+
+def _can_add(values: Numbers) -> bool:
+    return float(np.abs(values).max(initial=0.0)) < sys.float_info.max / len(values)
 
 
 def _alike(values: Numbers) -> float:
@@ -214,7 +219,11 @@ def _alike(values: Numbers) -> float:
     Carlo", Statistical Science 7, 1992.
     """
     apart = values - values.mean()
-    squares, found = float(apart @ apart), 1.0
+    largest, found = float(np.abs(apart).max()), 1.0
+    if largest == 0.0:
+        return found
+    apart /= largest  # so that squares of large numbers stay finite
+    squares = float(apart @ apart)
     for lag in range(1, len(values) // 2 - 1, 2):
         pair = float(apart[:-lag] @ apart[lag:] + apart[: -lag - 1] @ apart[lag + 1 :])
         if pair <= 0.0:

@@ -98,7 +98,11 @@ class _Training:
         self._examples: Examples = collected.examples
         self._progress = progress
         learned = None if task.parent is None else task.parent.learned
-        self._split: Split = newest_apart(self._examples, self._model.test, learned)
+        try:
+            self._split: Split = newest_apart(self._examples, self._model.test, learned)
+        except CannotTrain as error:
+            left_out = ", ".join(f"{reason} {count}" for reason, count in collected.left_out.most_common())
+            raise CannotTrain(f"{error}; left out, by reason: {left_out}" if left_out else str(error)) from error
         self._notes: list[str] = []
 
     def run(self) -> TrainingResult:

@@ -139,7 +139,7 @@ def killed_in_each_way(batch: Batch, place: str) -> None:
         known = batch.until_ended(job, 240)
     assert (known.state, known.attempts, known.returned) == ("done", 4, 1), batch.said("2")
 
-    cancelled = batch.ask("drifts")
+    cancelled = batch.ask("gbdt")
     with batch.trainer("3", f"{place}=hang") as trainer:
         child = hanging(batch, trainer, cancelled, place)
         assert batch.run("jobs", "cancel", str(batch.file), cancelled)[0] == 0
