@@ -46,7 +46,11 @@ if TYPE_CHECKING:
 
 _NEWEST: Final = 64  # offsets before the end, among which is a record: between records are transaction markers
 _REQUEST_MS: Final = 10_000
-_SECRET: Final = re.compile(r"SECRET|TOKEN|PASSW|CREDENTIAL|PRIVATE|_KEY|^AWS_|^AZURE_|^GOOGLE_|^MILLSTREAM_REGISTRY")
+_SECRET: Final = re.compile(
+    r"SECRET|TOKEN|PASSW|PASSPHRASE|CREDENTIAL|PRIVATE|_KEY|_PWD$|_DSN$|^AWS_|^AZURE_|^GOOGLE_|^MILLSTREAM_REGISTRY",
+    re.IGNORECASE,
+)
+_WITH_PASSWORD: Final = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 _OF_KAFKA: Final = re.compile(r"^MILLSTREAM_KAFKA_")
 _OF_STORE: Final = re.compile(r"^AWS_|^AZURE_|^GOOGLE_")
 
@@ -128,11 +132,12 @@ def child_command(
         getattr(target, each.name) for target in loaded.stream.notify for each in fields(target) if "_env" in each.name
     }
 
-    def goes_with(name: str) -> bool:
+    def goes_with(name: str, value: str) -> bool:
         needed = _OF_KAFKA.search(name) or (reads_store and _OF_STORE.search(name))
-        return name not in needless and bool(needed or not _SECRET.search(name))
+        secret = _SECRET.search(name) or _WITH_PASSWORD.search(value)
+        return name not in needless and bool(needed or not secret)
 
-    kept = {name: value for name, value in {**environ, **settings.environment()}.items() if goes_with(name)}
+    kept = {name: value for name, value in {**environ, **settings.environment()}.items() if goes_with(name, value)}
     kept[TRAINER_PID] = str(os.getpid())
     return ChildCommand((sys.executable, "-P", "-m", "millstream.training.child"), kept)
 

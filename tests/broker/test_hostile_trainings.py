@@ -196,3 +196,25 @@ def test_a_process_that_a_training_leaves_behind_is_ended_and_the_key_is_out_of_
 def test_whatever_an_estimator_does_the_job_says_so_in_one_line_and_the_trainer_lives_on(batch: Batch) -> None:
     insist(batch, tuple(EXPECTED))
     nothing_is_left(batch)
+
+
+def test_a_file_that_was_changed_while_the_trainer_ran_fails_the_job_and_not_the_trainer(batch: Batch) -> None:
+    with batch.trainer() as process:
+        batch.until(lambda: "ready: " in batch.said())
+        whole = batch.file.read_text()
+        for changed, why in (
+            (whole.replace("random_state=1", "random_state=2"), "has changed since the trainer has started"),
+            (whole + "\nthis is no Python\n", "invalid syntax"),
+        ):
+            batch.file.write_text(whole)
+            job = batch.ask("good")
+            batch.file.write_text(changed)
+            known = batch.until_ended(job, 240)
+            assert known.state == "failed"
+            assert known.ending is not None
+            assert why in known.ending.why, known.ending.why
+            assert known.ending.why.isprintable()
+            assert known.attempts == 1
+        assert process.poll() is None
+        batch.file.write_text(whole)
+        assert batch.until_ended(batch.ask("good"), 240).state == "done"
