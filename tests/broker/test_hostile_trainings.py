@@ -12,8 +12,11 @@ from typing import Any
 import psutil
 import pytest
 from broker.batch_jobs import Batch
+from loop_helpers import put
 
+from millstream.reading.jobs import read_states
 from runtime.kafka_client.cluster import Cluster
+from schemas.jobs import Job
 
 STREAM = '''
 import ctypes, json, os, subprocess, sys, time
@@ -206,10 +209,11 @@ def test_a_file_that_was_changed_while_the_trainer_ran_fails_the_job_and_not_the
             (whole.replace("random_state=1", "random_state=2"), "has changed since the trainer has started"),
             (whole + "\nthis is no Python\n", "invalid syntax"),
         ):
-            batch.file.write_text(whole)
-            job = batch.ask("good")
             batch.file.write_text(changed)
-            known = batch.until_ended(job, 240)
+            job = Job(f"good.{len(changed)}", "good", "", "ann", 1)
+            put(batch.cluster, batch.names.topic("jobs"), [job.encode()])
+            batch.until(lambda job=job: job.id in read_states(batch.cluster, batch.names))  # type: ignore[misc]
+            known = batch.until_ended(job.id, 240)
             assert known.state == "failed"
             assert known.ending is not None
             assert why in known.ending.why, known.ending.why

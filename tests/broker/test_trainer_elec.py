@@ -129,18 +129,18 @@ def killed_in_each_way(batch: Batch, place: str) -> None:
     trainer.wait()
     batch.until(lambda: is_over(child))
 
-    with batch.trainer("1", f"{place}=hang") as trainer:
+    with batch.trainer("0", f"{place}=hang") as trainer:
         child = hanging(batch, trainer, job, place)
         os.kill(child.pid, signal.SIGKILL)
         batch.until(lambda: batch.job(job).attempts == 3, 120)
         hanging(batch, trainer, job, place)
 
-    with batch.trainer("2"):
+    with batch.trainer():
         known = batch.until_ended(job, 240)
-    assert (known.state, known.attempts, known.returned) == ("done", 4, 1), batch.said("2")
+    assert (known.state, known.attempts, known.returned) == ("done", 4, 1), batch.said()
 
     cancelled = batch.ask("gbdt")
-    with batch.trainer("3", f"{place}=hang") as trainer:
+    with batch.trainer("0", f"{place}=hang") as trainer:
         child = hanging(batch, trainer, cancelled, place)
         assert batch.run("jobs", "cancel", str(batch.file), cancelled)[0] == 0
         assert batch.until_ended(cancelled, 120).state == "cancelled"
@@ -162,9 +162,9 @@ def test_a_trainer_that_is_killed_while_it_searches_takes_its_training_with_it(m
     trainer.send_signal(signal.SIGKILL)
     trainer.wait()
     batch.until(lambda: is_over(child))
-    with batch.trainer("1"):
+    with batch.trainer():
         known = batch.until_ended(job, 240)
-    assert (known.state, known.attempts) == ("done", 2), batch.said("1")
+    assert (known.state, known.attempts) == ("done", 2), batch.said()
     insist_on_one_end(batch)
 
 
@@ -176,7 +176,7 @@ def test_workers_are_killed_while_a_schedule_an_alert_and_a_person_ask(
     with dask(tmp_path / "dask", 2) as cluster:
         batch = made(3000, f"cluster={cluster.address!r}", every="30s")
         asked = batch.ask("gbdt")
-        with batch.trainer("0"):
+        with batch.trainer():
             batch.until(lambda: (step := batch.job(asked).step) and step.text.startswith("search: "), 240)
             cluster.kill(cluster.workers[0])
             alert = Alert("monitor.drift", "info", "raised", "x drifts", 1, {})
@@ -194,7 +194,7 @@ def test_workers_are_killed_while_a_schedule_an_alert_and_a_person_ask(
         assert second.ending is not None
         assert parameters(batch, asked) == parameters(batch, again), "whoever has searched has found the same"
         batch.file.write_text(batch.file.read_text().replace("30s", "20d"))
-        with batch.trainer("1"):
+        with batch.trainer():
             batch.until(lambda: not read_states(batch.cluster, batch.names).open(), 240)
     insist_on_one_end(batch)
 

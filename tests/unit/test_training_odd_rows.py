@@ -41,7 +41,10 @@ def with_features(rows: list[Row], **more: Any) -> list[Row]:
         ([], "there are 0 examples with a label to train on .*window=[)]$"),
         (with_features(simple_rows(100), x=math.inf), "there are 0 examples .*; left out, by reason: infinite 100"),
         ([replace(row, label="maybe") for row in simple_rows(100)], "there are 0 .*; left out, by reason: label 100"),
-        ([replace(row, label=False) for row in simple_rows(100)], "have the label False: a classifier needs two classes"),
+        (
+            [replace(row, label=False) for row in simple_rows(100)],
+            "the label False: a classifier needs two classes",
+        ),
     ],
     ids=["none", "all infinite", "no labels", "one class"],
 )
