@@ -39,8 +39,12 @@ _PROBE_EVENTS: Final = 8
 _PROBE_BYTES: Final = 16_384
 _LARGE_PROBE_BYTES: Final = 4 << 20  # of a single event, which is as large as Kafka takes it
 Progress = Callable[[int, int, str], None]
-_read, _tried, _searched = (failpoint(f"training.{name}") for name in ("read", "tried", "searched"))
-_fitted, _saved, _tested = (failpoint(f"training.{name}") for name in ("fitted", "saved", "tested"))
+_read = failpoint("training.read")
+_tried = failpoint("training.tried")
+_searched = failpoint("training.searched")
+_fitted = failpoint("training.fitted")
+_saved = failpoint("training.saved")
+_tested = failpoint("training.tested")
 
 
 @dataclass(frozen=True)
