@@ -175,10 +175,10 @@ def test_a_process_that_is_killed_is_started_again_and_asked_in_forks(process: C
 def test_an_input_that_ends_each_process_is_an_error_of_that_event() -> None:
     class Deadly:
         def run(self, outputs: Any, given: Any) -> Any:
-            os.kill(os.getpid(), 11)
+            os.kill(os.getpid(), 9)
 
     told = msgspec.msgpack.decode(_answer_in_forks(Deadly(), ["p"], []), type=Told)
-    assert (told.raised, told.message) == ("ProcessEnded", "the graph's process ends at this input, by signal 11")
+    assert (told.raised, told.message) == ("ProcessEnded", "the graph's process ends at this input, by signal 9")
 
 
 def test_a_graph_that_was_closed_is_not_started_again(process: Callable[..., GraphProcess]) -> None:
