@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -164,6 +165,20 @@ def test_doubt_where_its_process_does_not_start_again(
     os.kill(there._process.pid, signal.SIGKILL)
     with pytest.raises(Doubt, match=r"has ended \(-9\) and does not start again"):
         ask(ServedVersion(there, "m", 1, 5, 0, None), {"x": 1.0})
+
+
+LOADS_NICELY = """
+import os, threading
+os.nice(15)
+from millstream.processes import model_process_main as main
+main.load = lambda request: print(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+main._load_into(None, [])
+"""
+
+
+def test_loading_never_raises_a_priority_because_only_the_superuser_may() -> None:
+    done = subprocess.run([sys.executable, "-c", LOADS_NICELY], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "15", done.stderr
 
 
 def test_a_version_that_was_closed_is_not_started_again(answering: Callable[..., VersionProcess]) -> None:
