@@ -21,6 +21,7 @@ from faults_table import Tally
 from kafka_fixture import bootstrap, prefix
 
 from millstream.processes.fork_server import ForkServer
+from runtime.niceness import NICENESS
 
 __all__ = ["bootstrap", "prefix"]
 
@@ -45,6 +46,8 @@ def pytest_configure() -> None:
     # A shell without job control starts a command in the background with Ctrl-C ignored, and so would be its children.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Other tests keep the processors busy: at the lowest priority a training would wait for all of them.
+    os.environ[NICENESS] = "0"
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from millstream.config.settings import interpreter
-from millstream.training.priority import FIXED
+from millstream.training.seed_and_threads import FIXED
 
 if TYPE_CHECKING:
     from millstream.config.settings import Settings

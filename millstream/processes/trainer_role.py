@@ -35,6 +35,7 @@ from runtime.exits import FAILED, TRY_AGAIN
 from runtime.kafka_client.client import Consumer
 from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.records import Partition
+from runtime.niceness import training_niceness
 from schemas.jobs import Claim, Job
 from schemas.model_names import version_text
 from schemas.topics import Names
@@ -66,6 +67,11 @@ def run_trainer(
     """Have batch models trained until told to stop; return the exit code."""
     if not loaded.stream.batch:
         say(f"{loaded.path.name}: it has no batch model; batch={{...}} in the stream file names one")
+        return FAILED
+    try:
+        training_niceness(os.environ)
+    except ValueError as error:
+        say(str(error))
         return FAILED
     cluster, names, _ = meet(loaded, settings, "jobs", "decisions")
     kept = state_alerts(cluster, names, TRAINER, instance)

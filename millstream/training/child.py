@@ -12,8 +12,9 @@ import os
 import sys
 from pathlib import Path
 
-from millstream.training.priority import FIXED, NICENESS
+from millstream.training.seed_and_threads import FIXED
 from runtime.descendants import adopt_orphans
+from runtime.niceness import training_niceness
 
 
 def main() -> int:
@@ -33,10 +34,11 @@ def _be_quiet() -> None:
     Where Linux shares the processor between sessions first, niceness counts only within one: the session of a training,
     which it leads, gets a low share too.
     """
-    os.nice(max(0, NICENESS - os.getpriority(os.PRIO_PROCESS, 0)))
+    niceness = training_niceness(os.environ)
+    os.nice(max(0, niceness - os.getpriority(os.PRIO_PROCESS, 0)))
     if os.getsid(0) == os.getpid():
         with contextlib.suppress(OSError):
-            Path("/proc/self/autogroup").write_text(str(NICENESS), encoding="ascii")
+            Path("/proc/self/autogroup").write_text(str(niceness), encoding="ascii")
 
 
 def _insist_on_environment() -> None:

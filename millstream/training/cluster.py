@@ -18,9 +18,9 @@ from typing import Any, Final
 import msgspec
 
 from millstream.estimators.fitting import CannotTrain
-from millstream.training.priority import THREADS
 from millstream.training.scoring import scored
 from millstream.training.searching import Fit, Runs
+from millstream.training.seed_and_threads import THREADS
 
 _CONNECT_SECONDS: Final = 10
 _LOOK_SECONDS: Final = 5

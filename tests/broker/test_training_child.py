@@ -26,10 +26,11 @@ from millstream.config.settings import Settings
 from millstream.stream.load import load_stream
 from millstream.stream.processor_rules import definition_of
 from millstream.topics import admin
-from millstream.training.priority import FIXED
+from millstream.training.seed_and_threads import FIXED
 from model_store import Manifest, VersionId, open_store
 from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.records import Partition
+from runtime.niceness import NICENESS
 from schemas.jobs import Claim, Job
 from schemas.topics import Names
 
@@ -99,7 +100,7 @@ class Log:
         done = subprocess.run(
             [sys.executable, "-P", "-m", "millstream.training.child"],
             input=msgspec.json.encode(request),
-            env={"PYTHONPATH": ":".join(sys.path), **self.settings.environment()},
+            env={"PYTHONPATH": ":".join(sys.path), NICENESS: "0", **self.settings.environment()},
             stdout=subprocess.PIPE,
             timeout=120,
             check=True,

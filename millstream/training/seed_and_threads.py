@@ -1,10 +1,9 @@
-"""Priority and threads of a training; read before anything else is imported."""
+"""Hash seed and threads of a training; read before anything else is imported."""
 
 from __future__ import annotations
 
 from typing import Final
 
-NICENESS: Final = 19
 THREADS: Final = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
