@@ -9,11 +9,9 @@ from typing import Final, NamedTuple
 from consumers.model.river_model import Answer, ModelError, wire_value
 from consumers.shadow.versions import ChallengerVersions, Knowledge
 from runtime.exits import RoleFailure
-from schemas.comparisons import MODEL_FAILED, Challenger
+from schemas.comparisons import MODEL_FAILED, NO_USABLE_VERSION, NO_VERSION, Challenger
 from schemas.events import Features
 
-NO_VERSION: Final = "no-version"
-"""Error of a challenger that had no usable version when the prediction was made."""
 _LONGS: Final = range(-(2**63), 2**63)
 _FATAL: Final = (KeyboardInterrupt, SystemExit)
 _DEATHS: Final = 3
@@ -50,7 +48,7 @@ def _answers(
 ) -> list[Challenger]:
     """Return the answers of one version."""
     if knows is None:
-        return [Challenger(model, -1, -1, -1, None, None, NO_VERSION)] * len(several)
+        return [_without_version(versions, model, asked) for asked in several]
     try:
         knows.face.ahead([asked.features for asked in several])
         return [_answer(model, knows, asked) for asked in several]
@@ -67,7 +65,7 @@ def _one_by_one(versions: ChallengerVersions, model: str, several: Sequence[Aske
     for asked in several:
         knows = versions.at(model, asked.time)
         if knows is None:
-            answers.append(_without_version(model))
+            answers.append(_without_version(versions, model, asked))
             continue
         answer = _answer_again(versions, model, asked) if deadly < _DEADLY else None
         deadly = deadly + 1 if answer is None else 0
@@ -80,7 +78,7 @@ def _answer_again(versions: ChallengerVersions, model: str, asked: Asked) -> Cha
     for _ in range(_DEATHS):
         knows = versions.at(model, asked.time)
         if knows is None:
-            return _without_version(model)
+            return _without_version(versions, model, asked)
         try:
             return _answer(model, knows, asked)
         except RoleFailure:
@@ -88,8 +86,9 @@ def _answer_again(versions: ChallengerVersions, model: str, asked: Asked) -> Cha
     return None
 
 
-def _without_version(model: str) -> Challenger:
-    return Challenger(model, -1, -1, -1, None, None, NO_VERSION)
+def _without_version(versions: ChallengerVersions, model: str, asked: Asked) -> Challenger:
+    why = NO_USABLE_VERSION if versions.was_announced(model, asked.time) else NO_VERSION
+    return Challenger(model, -1, -1, -1, None, None, why)
 
 
 def _answer(model: str, knows: Knowledge, asked: Asked) -> Challenger:
