@@ -1,4 +1,4 @@
-"""Backup of a stream (versions, decisions, jobs, alerts, windows, examples) to a folder or object store.
+"""Backup of a stream (versions, decisions, jobs, alerts, windows, examples) to a folder or a store.
 
 A backup has the layout of a model store, so its versions are read and checked like any others. Beside them are pieces
 of the topics, each named by its hash. A file that names the pieces is written last and create-only; without it the

@@ -1,4 +1,4 @@
-"""Writer of a restored log in which every record keeps its offset and its time, with the holes between records.
+"""Writer of a restored log in which records keep their offsets and times, with the holes between them.
 
 Versions, skipped examples and dead letters refer to offsets, so a restored log must have the same ones. Transaction
 markers and aborted records have left holes in the original log. The writer sends records without a transaction. It

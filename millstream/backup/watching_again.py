@@ -1,4 +1,4 @@
-"""Restore of windows, alerts and jobs, and of the memory that the monitor, the notifier and the trainer have of them.
+"""Restore of windows, alerts and jobs, and of what monitor, notifier and trainer remember of them.
 
 The monitor finds the windows and goes on with the examples behind the last one. Its rules know which alerts are raised
 and when they acted, and the notifier which alerts its targets have got.

@@ -1,4 +1,4 @@
-"""Answers of what serves to examples that nobody was asked about, such as uploaded ones: it is asked now.
+"""Answers of what serves to examples without a served answer, such as uploaded ones: it is asked now.
 
 A version that has learned an example is not asked about it. A model that learns from each event is asked as it stood
 before the first of them, because it has learned them since: its newest version from before is loaded, and learns the
