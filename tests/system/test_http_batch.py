@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
@@ -84,16 +85,17 @@ def event(name: str, row: int = 0, **more: Any) -> dict[str, Any]:
 
 
 def asked(client: httpx.Client, sent: dict[str, Any]) -> httpx.Response:
-    """Ask until there is an answer, as a client does whose connection breaks: an event has one answer."""
+    """Ask until there is an answer, as a client does while a server begins again: an event has one answer."""
     deadline = time.monotonic() + SECONDS
     while True:
         try:
-            found = client.post("/v1/predict", json=sent)
+            found: httpx.Response | None = client.post("/v1/predict", json=sent)
         except httpx.TransportError:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-            continue
-        return found
+            found = None
+        if found is not None and found.status_code != 503:
+            return found
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def apart(process: Any) -> list[psutil.Process]:
@@ -167,6 +169,7 @@ class Load:
     def __init__(self, base: str) -> None:
         self._base = base
         self._stop = threading.Event()
+        self.killing = False
         self.answers: list[tuple[int, int, str, str]] = []
         """Client, status, version and event of each answer."""
         self._lanes = [threading.Thread(target=self._ask, args=(lane,)) for lane in range(LANES)]
@@ -186,10 +189,20 @@ class Load:
             for number in range(100_000):
                 if self._stop.is_set():
                     return
-                found = asked(client, numbered(lane, number))
+                sent = numbered(lane, number)
+                found = asked(client, sent) if self.killing else client.post("/v1/predict", json=sent)
                 version = found.headers.get("x-model-version", "")
                 self.answers.append((lane, found.status_code, version, f"{lane}-{number}"))
                 self._stop.wait(0.005)
+
+    def expect_breaks(self) -> None:
+        """Ask patiently from now on, once all that was asked without patience has its answer."""
+        self.killing = True
+        before = Counter(lane for lane, *_ in self.answers)
+        until(
+            lambda: all((Counter(lane for lane, *_ in self.answers) - before)[lane] > 1 for lane in range(LANES)),
+            "two more answers of each client",
+        )
 
     def until(self, version: str) -> None:
         until(lambda: any(each[2] == version for each in self.answers[-20:]), f"answers of {version}")
@@ -234,6 +247,8 @@ def test_versions_are_swapped_under_load_and_after_a_kill_the_same_version_serve
             site.serves("large")
             load.until(order[-1])
             [its] = apart(server)
+            load.expect_breaks()
+            time.sleep(0.5)  # what was asked without patience has its answer
             # The process of a large version is killed: the server begins again, and every event is answered.
             os.kill(its.pid, signal.SIGKILL)
             until(lambda: any(each.pid != its.pid for each in apart(server)), "another process of the version")
