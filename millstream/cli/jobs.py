@@ -143,7 +143,7 @@ def _whole(stream: str, job: str | None, where: Where) -> dict[str, Any]:
         return whole_job(cluster, names, job)
 
 
-def _stands(row: dict[str, Any]) -> str | None:
+def stands(row: dict[str, Any]) -> str | None:
     """Return how a job stands, in a few words."""
     if row["state"] == "done":
         return f"{row['version']}: {row['deployed']}"
@@ -166,7 +166,7 @@ def _cells(row: dict[str, Any]) -> list[object]:
         row["attempts"],
         row["by"],
         row["why"],
-        _stands(row),
+        stands(row),
     ]
 
 
@@ -179,7 +179,7 @@ def _fields(row: dict[str, Any]) -> dict[str, object]:
         "asked": f"{at(row['asked_at'])} by {row['by']}" + (f": {row['why']}" if row["why"] else ""),
         "attempts": row["attempts"],
         "last record": f"{at(row['at'])} by {row['process'] or row['by']}",
-        "how it stands": _stands(row),
+        "how it stands": stands(row),
     }
     if claim is not None:
         fields["trained on"] = f"offsets {claim['begin']} to {claim['end']} of the examples log"
