@@ -151,6 +151,17 @@ def test_a_large_shift_is_found_though_it_enters_the_short_reference() -> None:
     assert judge.note == ("the reference is short (12 windows; 20 are needed): only large effects are found")
 
 
+def test_what_takes_two_windows_is_found_though_the_first_is_in_the_reference_of_the_second() -> None:
+    """A window in which a shape has changed is an outlier of 24, and widens the thresholds for the next one."""
+    random, judge = np.random.default_rng(7), Judge(replace(RULES, reference=Trailing(DAY_MS)))
+    found = set[tuple[str, str]]()
+    for number in range(56):
+        rows = usual(random)
+        judgement = judge.take(window(number, CHANGES["two halves"][0](rows) if number >= 50 else rows))
+        found |= named(judgement.findings) if judgement is not None else set()
+    assert ("quantiles", "feature:amount") in found
+
+
 def test_one_window_alone_is_no_finding_where_the_reference_is_short() -> None:
     random, judge = np.random.default_rng(7), Judge(SECONDS)
     for number in range(40):

@@ -3,7 +3,7 @@
 A finding begins with the first bucket beyond its threshold, or with the second in a row where the reference has
 outliers or is too short. It ends after some buckets in a row that are back within it. All the while it is compared with
 the reference that it began with: otherwise what has drifted would soon be its own reference. The second bucket is
-compared with the reference of the first where that is too short: the first would be a large part of its own one.
+compared with the reference of the first: of a short one of its own the first would be a large part.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Tracking:
         columns = {} if scored is None else _strongest(frame, scored)
         heavy = frame.usual[self._place]
         waiting: dict[Key, _Waiting] = {}
-        confirmed = self._confirmed(row, level)
+        confirmed = self._confirmed(row, {id(frame): scored}, level)
         for key, (first, again) in confirmed.items():
             self._note(key, first.since, first.frame, first.column, again, row)
         for key, column in columns.items():
@@ -85,12 +85,13 @@ class Tracking:
         found = self._novelties(row, frame)
         return list(self._ended(row, columns, found, level))
 
-    def _confirmed(self, row: Row, level: float) -> dict[Key, tuple[_Waiting, Scored]]:
-        """Return what is beyond its threshold again, by the short reference of the bucket before."""
+    def _confirmed(
+        self, row: Row, scores: dict[int, Scored | None], level: float
+    ) -> dict[Key, tuple[_Waiting, Scored]]:
+        """Return what is beyond its threshold again, by the reference of the bucket before."""
         found: dict[Key, tuple[_Waiting, Scored]] = {}
-        scores: dict[int, Scored | None] = {}
         for key, first in self._waiting.items():
-            if not first.frame.by_size or key in self._open:
+            if key in self._open:
                 continue
             if id(first.frame) not in scores:
                 scores[id(first.frame)] = score(first.frame, self._place, row, level)
