@@ -24,6 +24,8 @@ from millstream.version_code.choice import VersionCode
 from millstream.versions.operations import CannotVerify, edited
 from model_store import Manifest, ModelStore, StoreError, StoreUnavailable, VersionId
 from model_store.offset_runs import Offsets
+from runtime.kafka_client.cluster import NoBroker
+from runtime.kafka_client.errors import KafkaError
 from schemas.contract import ContractError
 from schemas.events import Features
 from schemas.model_names import model_id
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from runtime.kafka_client.records import Record
 
 _FAILED: Final[Served] = (None, None)
+_SPEAKING: Final = (StoreError, ModelError, CannotVerify, CannotTrain, Poison)
+"""Exceptions whose message says what is wrong by itself."""
 ReadLog = Callable[[int, int], Iterator[Sequence["Record"]]]
 
 
@@ -97,17 +101,19 @@ class AskingNow:
         ------
         CannotAsk
             If it is not there, or does not load.
-        StoreUnavailable
-            If the store does not answer.
+        StoreUnavailable, KafkaError, NoBroker
+            If store or broker do not answer.
         """
         try:
             if "/" in self._serving:
                 return self._version(VersionId.parse(self._serving, self._loaded.stream.name), several)
             return self._learning(self._serving, several)
-        except StoreUnavailable:
+        except (CannotAsk, StoreUnavailable, KafkaError, NoBroker, MemoryError):
             raise
-        except (StoreError, ModelError, CannotVerify, CannotTrain, Poison, ValueError) as error:
-            raise CannotAsk(f"{self._serving}, which serves, cannot be asked now: {error}") from error
+        except Exception as error:
+            # Whatever a model or its code raises, the new version is as good as it is.
+            what = str(error) if isinstance(error, _SPEAKING) else f"{type(error).__name__}: {error}"
+            raise CannotAsk(f"{self._serving}, which serves, cannot be asked now: {what}") from error
 
     def _version(self, version: VersionId, several: Sequence[Unserved]) -> AskedNow:
         face = self._face(self._store.manifest(version))
