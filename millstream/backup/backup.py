@@ -132,13 +132,15 @@ def make(cluster: Cluster, names: Names, store: ModelStore, target: Backend, say
     stream = names.stream
     if target.names(f"{stream}/backup"):
         raise BackupError(f"there is a backup of {stream} already: name an empty place for another one")
-    memory, now = remembered(cluster, names), time.time_ns() // 1_000_000
+    trainer = remembered(cluster, names).trainer  # before the jobs: a slot that was asked for has its job there
     there = cluster.topic_info(*map(names.topic, _OPTIONAL))
     first, *watched = [kind if names.topic(kind) in there else "" for kind in _OPTIONAL]
     topics = {kind: _copy_topic(cluster, names.topic(kind), target, stream, show) for kind in (first,) if kind}
     copy = ModelStore(target, store.trust)
     models = store.models(stream)
     refused = [each for model in models for each in _copy_versions(store, copy, model, say)]
+    memory, now = remembered(cluster, names), time.time_ns() // 1_000_000
+    memory = msgspec.structs.replace(memory, trainer=trainer)
     kinds = ("decisions", *filter(None, watched), "examples")
     topics |= {kind: _copy_topic(cluster, names.topic(kind), target, stream, show) for kind in kinds}
     versions = sum(len(copy.versions(model)) for model in models)
