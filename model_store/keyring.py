@@ -36,6 +36,8 @@ from model_store.signing import (
 )
 
 NEXT_NAME: Final = "next.pem"
+PRIVATE_FILES: Final = (PRIVATE_NAME, NEXT_NAME)
+"""Names of the files from which a version can be signed."""
 _LOCK: Final = ".lock"
 _KEY_ID: Final = re.compile(r"[0-9a-f]{16}")
 KeyState = Literal["signs", "next", "trusted", "revoked"]

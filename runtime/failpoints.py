@@ -69,6 +69,13 @@ PLACES: Final = (
     "decision.models.after",
     # The notifier has delivered an alert, which is not committed yet.
     "notifier.delivered",
+    # The process that trains has read the log, made a trial, searched, fitted, saved and tested.
+    "training.read",
+    "training.tried",
+    "training.searched",
+    "training.fitted",
+    "training.saved",
+    "training.tested",
     # The trainer has put a version into the store, and not announced it.
     "trainer.stored",
 )

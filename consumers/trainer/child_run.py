@@ -20,18 +20,15 @@ from typing import Final
 
 import msgspec
 
-from consumers.trainer.training_messages import (
-    TrainingFailed,
-    TrainingMessage,
-    TrainingProgress,
-    TrainingRequest,
-    TrainingResult,
-)
+from consumers.trainer.child_output import ChildOutput, one_line
+from consumers.trainer.training_messages import TrainingFailed, TrainingProgress, TrainingRequest, TrainingResult
 from consumers.trainer.trainings import Lost, NoWork, RunEvent, Trained
+from runtime.descendants import end_adopted
 
-_LONGEST_LINE: Final = 64 << 20  # bytes; a result holds the table of the search and the offsets left out
-_TOLD_BYTES: Final = 2_000
-_read_message: Final = msgspec.json.Decoder(TrainingMessage).decode
+_TEMPORARY: Final = "tmp"
+_FOLDERS: Final = ("TMPDIR", "JOBLIB_TEMP_FOLDER")  # so that what a killed process leaves there goes with its folder
+_starting: Final = threading.Lock()
+_running: Final = set[int]()  # ids of the processes that train
 
 Finish = Callable[[TrainingResult], Trained]
 """Makes the version of a result. Raises NoWork if it cannot be one, OSError if another attempt may succeed."""
@@ -65,6 +62,7 @@ class ChildRun:
         self._request = request
         self._finish = finish
         self._events: queue.SimpleQueue[RunEvent] = queue.SimpleQueue()
+        self._progress: TrainingProgress | None = None  # the newest one that was not told
         self._lock = threading.Lock()
         self._ended = False
         self._process: subprocess.Popen[bytes] | None = None
@@ -72,7 +70,10 @@ class ChildRun:
         self._thread.start()
 
     def events(self) -> Sequence[RunEvent]:
-        found = []
+        found: list[RunEvent] = []
+        progress, self._progress = self._progress, None
+        if progress is not None:
+            found.append(progress)
         with contextlib.suppress(queue.Empty):
             while True:
                 found.append(self._events.get_nowait())
@@ -81,6 +82,10 @@ class ChildRun:
     def end(self) -> None:
         with self._lock:
             self._ended = True
+        self._kill_running()
+
+    def _kill_running(self) -> None:
+        with self._lock:
             if self._process is not None and self._process.returncode is None:
                 _kill(self._process)
 
@@ -93,64 +98,68 @@ class ChildRun:
             last = self._train(folder)
             self._events.put(self._finish(last) if isinstance(last, TrainingResult) else last)
         except NoWork as error:
-            self._events.put(TrainingFailed(str(error)))
+            self._events.put(TrainingFailed(one_line(str(error))))
         except Exception as error:  # noqa: BLE001 - whatever it is, the job must not stand still
-            self._events.put(Lost(f"{type(error).__name__}: {error}"))
+            self._events.put(Lost(one_line(f"{type(error).__name__}: {error}")))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _train(self, folder: Path) -> TrainingFailed | TrainingResult | Lost:
         """Run the process to its end; return how it has ended."""
-        log = folder / "said"
-        with log.open("wb") as said, self._started(said.fileno()) as process:
+        with self._started(folder) as process:
             assert process.stdin is not None  # noqa: S101 - it was started with pipes
-            assert process.stdout is not None  # noqa: S101
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.write(msgspec.json.encode(self._request))
                 process.stdin.close()
-            last: TrainingMessage | None = None
-            while line := process.stdout.readline(_LONGEST_LINE):
-                try:
-                    last = _read_message(line)
-                except msgspec.DecodeError:
-                    return Lost(f"it wrote what is no message: {line[:60]!r}")
-                if isinstance(last, TrainingProgress):
-                    self._events.put(last)
-            code = self._reap(process)
+            output = ChildOutput(process, lambda: self._reap(process), self._kill_running, self._take_progress)
+            last = output.read()
+            code = process.returncode
+        if output.wrong is not None:
+            return Lost(output.wrong)
         if code == 0 and isinstance(last, (TrainingFailed, TrainingResult)):
             return last
-        return Lost(_told(code, log))
+        return Lost(_told(code, output.tail), output.tail)
+
+    def _take_progress(self, progress: TrainingProgress) -> None:
+        self._progress = progress
 
     @contextlib.contextmanager
-    def _started(self, said: int) -> Iterator[subprocess.Popen[bytes]]:
-        with self._lock:
+    def _started(self, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+        temporary = folder / _TEMPORARY
+        temporary.mkdir(exist_ok=True)
+        with self._lock, _starting:
             if self._ended:
                 raise InterruptedError("it was ended before it began")
             self._process = process = subprocess.Popen(
                 [*self._child.command],
-                env={**self._child.environment},
+                env={**self._child.environment, **dict.fromkeys(_FOLDERS, str(temporary))},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=said,
+                stderr=subprocess.PIPE,
                 start_new_session=True,
             )
+            _running.add(process.pid)
         try:
             yield process
         finally:
-            if process.returncode is None:
-                _kill(process)
-                self._reap(process)
-            for pipe in (process.stdin, process.stdout):
+            self._kill_running()
+            self._reap(process)
+            for pipe in (process.stdin, process.stdout, process.stderr):
                 if pipe is not None:
                     with contextlib.suppress(OSError):
                         pipe.close()
 
-    def _reap(self, process: subprocess.Popen[bytes]) -> int:
-        """Wait for the end of the process, and end those that it has left behind; return its exit code."""
+    def _reap(self, process: subprocess.Popen[bytes]) -> None:
+        """Wait for the end of the process, and end those that it has left behind."""
+        if process.returncode is not None:
+            return
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         with self._lock:  # until it is waited for, no other process group can have this number
             _kill(process)
-            return process.wait()
+            process.wait()
+        with _starting:
+            _running.discard(process.pid)
+            end_adopted(_running)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
@@ -159,11 +168,8 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def _told(code: int, log: Path) -> str:
-    """Return how a process has ended, and the last lines that it has said."""
+def _told(code: int, said: str) -> str:
+    """Return how a process has ended, and the last line that it has said: of an exception that is the message."""
     how = f"it was killed by {signal.Signals(-code).name}" if code < 0 else f"it has ended with exit code {code}"
-    with contextlib.suppress(OSError):
-        said = log.read_bytes()[-_TOLD_BYTES:].decode("utf-8", "replace").strip()
-        if said:
-            return f"{how}; it said: {said}"
-    return how
+    lines = said.split("\n")
+    return f"{how}; it said: {one_line(lines[-1])}" if lines[-1] else how

@@ -284,6 +284,8 @@ class Trainer:
         self._note.working = None
         known = self._jobs.get(current.job.id)
         self._say(f"attempt {current.attempt} of job {current.job.id} has ended without a result: {lost.why}")
+        if lost.said:
+            self._say(f"attempt {current.attempt} of job {current.job.id} said: {lost.said}")
         if known is not None and known.tried_enough:
             count = known.attempts - known.returned
             return self._fail(

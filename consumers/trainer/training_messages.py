@@ -33,6 +33,8 @@ class TrainingRequest(msgspec.Struct, frozen=True, kw_only=True):
         Parameters that an earlier training has chosen, instead of a search: for `models verify`.
     folder
         Where the files of the version are put: ``estimator.skops``, and ``graph.onnx`` where it is served so.
+    definition, contract
+        Hashes of the model as the trainer has loaded it, which it signs; empty if they are not to be compared.
     """
 
     stream: str
@@ -46,6 +48,8 @@ class TrainingRequest(msgspec.Struct, frozen=True, kw_only=True):
     serving: str = ""
     parameters: dict[str, Any] | None = None
     folder: str
+    definition: str = ""
+    contract: str = ""
 
 
 class TrainingProgress(msgspec.Struct, frozen=True, tag="progress"):

@@ -17,9 +17,18 @@ class NoWork(Exception):  # noqa: N818
 
 @dataclass(frozen=True)
 class Lost:
-    """A training has ended without a result: another attempt may have one."""
+    """A training has ended without a result: another attempt may have one.
+
+    Attributes
+    ----------
+    why
+        How, in a line.
+    said
+        What it has said last: the traceback of an exception.
+    """
 
     why: str
+    said: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+import msgspec
 
 from consumers.model.estimator_model import wrap_estimator
 from consumers.model.graph_conversion import CannotConvert, wrap_graph
@@ -30,6 +33,7 @@ from model_store.errors import StoreError
 from model_store.estimators import loads_estimator
 from model_store.manifest import VersionExists
 from runtime.failpoints import failpoint
+from runtime.plain_files import InvalidFile, read_plain_file
 from schemas.jobs import Claim, Job
 from schemas.model_names import version_text
 from schemas.model_updates import Published
@@ -42,6 +46,9 @@ TOLERANCE, ALONE, COMPARISON, REFIT = "tolerance", "alone", "comparison", "refit
 LEFT_OUT, NOTES = "left_out", "notes"
 _stored: Final = failpoint("trainer.stored")
 _MOST_BYTES: Final = 4 << 30
+_MOST_WHY: Final = 500  # characters
+_NOTHING_SERVED: Final = "nothing was served on the newest part, so it could not be compared"
+_MOST_ANNOUNCED: Final = 100_000  # bytes; Kafka takes records of 1 MB
 
 
 @dataclass(frozen=True)
@@ -52,12 +59,15 @@ class VersionMaker:
     ----------
     clock
         Milliseconds since 1970.
+    most_bytes
+        Size limit of a file, packed and unpacked: more could not have been trained.
     """
 
     store: ModelStore
     definition: Definition
     task: Task
     clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    most_bytes: int = _MOST_BYTES
 
     def make(self, job: Job, claim: Claim, result: TrainingResult, folder: Path) -> Trained:
         """Return the version of a result, which is in the store then; what is there already must be equal.
@@ -69,8 +79,11 @@ class VersionMaker:
         StoreUnavailable, OSError
             If the store cannot take it now.
         """
-        data = (folder / ESTIMATOR).read_bytes()
-        graph = (folder / GRAPH).read_bytes() if (folder / GRAPH).exists() else None
+        try:
+            data = read_plain_file(folder / ESTIMATOR, self.most_bytes)
+            graph = read_plain_file(folder / GRAPH, self.most_bytes) if os.path.lexists(folder / GRAPH) else None
+        except InvalidFile as error:
+            raise NoWork(f"the training has left no valid file: {error}") from error
         draft = self._draft(job, claim, result, len(data))
         try:
             self._try(data, graph, draft, result)
@@ -83,11 +96,14 @@ class VersionMaker:
         except (StoreError, ModelError, CannotConvert) as error:
             raise NoWork(str(error)) from error
         _stored()
-        return self._trained(manifest, result)
+        trained = self._trained(manifest, result)
+        if len(msgspec.json.encode(trained.published)) > _MOST_ANNOUNCED:
+            raise NoWork(f"version {trained.version} has too many metrics to be announced")
+        return trained
 
     def _try(self, data: bytes, graph: bytes | None, draft: Draft, result: TrainingResult) -> None:
         """Read the estimator by the list of types, and insist on the answers that its maker has told."""
-        estimator = loads_estimator(data, cap_bytes=_MOST_BYTES)
+        estimator = loads_estimator(data, cap_bytes=self.most_bytes)
         form = RowForm.from_json(result.form)
         if graph is None:
             face = wrap_estimator(estimator, self.task, form)
@@ -190,21 +206,25 @@ def _evidence(comparison: dict[str, Any]) -> dict[str, float]:
         name: _part(compared, "gain").get(part) for name, part in (("mean", "value"), ("low", "low"), ("high", "high"))
     }
     figures["labels"] = compared.get("events")
-    if comparison.get("asked_now"):
+    if _count(comparison.get("asked_now")):
         figures["asked_now"] = comparison["asked_now"]
     figures["challenger_loss"] = _part(compared, "loss").get("value")
     figures["champion_loss"] = _part(compared, "served_loss").get("value")
     return {name: float(value) for name, value in figures.items() if isinstance(value, (int, float))}
 
 
+def _count(told: Any) -> int:
+    return told if isinstance(told, int) and told > 0 else 0
+
+
 def verdict(comparison: dict[str, Any], evidence: dict[str, float]) -> str:
     """Return what a comparison with what serves says, in a sentence."""
-    asked, seen = comparison.get("asked") or "", int(comparison.get("seen") or 0)
+    asked, seen = str(comparison.get("asked") or "")[:120], _count(comparison.get("seen"))
     if "mean" not in evidence:
-        why_not = comparison.get("not_asked") or "nothing was served on the newest part, so it could not be compared"
+        why_not = str(comparison.get("not_asked") or _NOTHING_SERVED)[:_MOST_WHY]
         return f"{asked}, which serves, has learned all {seen:,} newest examples: not compared" if seen else why_not
-    by, labels = comparison.get("by", "loss"), int(evidence.get("labels", 0))
-    now = int(comparison.get("asked_now") or 0)
+    by, labels = str(comparison.get("by", "loss"))[:60], int(evidence.get("labels", 0))
+    now = _count(comparison.get("asked_now"))
     how = f" ({now:,} of which {asked} is asked about now)" if now else ""
     new, old = evidence.get("challenger_loss", 0), evidence.get("champion_loss", 0)
     why = f"its mean loss ({by}) on the newest {labels:,} events{how} is {new:.4g} instead of {old:.4g}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from consumers.roles import learner_of
+from millstream.cli.fixed_environment import again_fixed, is_fixed
 from millstream.cli.models import Why, app, checked_model, known_model, store_of
 from millstream.cli.progress import Bar
 from millstream.cli.shared_options import (
@@ -74,6 +75,8 @@ def verify(
     wanted = version_or_newest(store, settings, names, version)
     base = None if from_ is None else parsed(from_, wanted.model)
     trained = is_trained(store.manifest(wanted))
+    if trained and not is_fixed():
+        return again_fixed(["models", "verify", stream, str(wanted), "--code", code, *(["--json"] * json)], settings)
     if trained and base is not None:
         raise UsageError(
             "--from is for versions that learn from each event: this one was trained on a range of the log"

@@ -13,6 +13,7 @@ from consumers.model.estimator_model import one_thread
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
 _SEED: Final = "random_state"
+_RAISED: Final = (Exception, SystemExit)  # what a person's code may raise, and would again
 
 
 class CannotTrain(Exception):  # noqa: N818
@@ -38,13 +39,18 @@ class Recipe:
     seed: int
 
     def new(self) -> Any:
-        """Return a new estimator. Raises CannotTrain if it does not take the parameters."""
-        estimator = self.make()
+        """Return a new estimator. Raises CannotTrain if it cannot be made, or does not take the parameters."""
+        try:
+            estimator = self.make()
+        except MemoryError:
+            raise
+        except _RAISED as error:
+            raise CannotTrain(f"the estimator cannot be made: {type(error).__name__}: {error}") from error
         try:
             estimator.set_params(**self.parameters)
-        except ValueError as error:
+            estimator.set_params(**dict.fromkeys(unseeded(estimator), self.seed))
+        except (ValueError, TypeError, AttributeError) as error:
             raise CannotTrain(f"the estimator does not take the parameters {dict(self.parameters)}: {error}") from error
-        estimator.set_params(**dict.fromkeys(unseeded(estimator), self.seed))
         return estimator
 
 
@@ -90,7 +96,7 @@ def fit(estimator: Any, table: Table) -> Any:
             return estimator.fit(table.rows, table.labels, **given)
     except MemoryError:
         raise
-    except Exception as error:
+    except _RAISED as error:
         raise CannotTrain(f"the estimator cannot be fitted: {type(error).__name__}: {error}") from error
 
 

@@ -68,8 +68,11 @@ def estimate(value: float | None, left_out: Sequence[float | None]) -> Estimate:
     if value is None or count < LEAST_BLOCKS or count < len(left_out):
         return Estimate(value)
     mean = math.fsum(known) / count
-    error = math.sqrt((count - 1) / count * math.fsum((each - mean) ** 2 for each in known))
+    # Unlike a sum of squares, this does not overflow.
+    error = math.sqrt((count - 1) / count) * math.hypot(*(each - mean for each in known))
     reach = float(special.stdtrit(count - 1, _UPPER)) * error
+    if not math.isfinite(reach):
+        return Estimate(value)
     return Estimate(value, value - reach, value + reach)
 
 

@@ -30,6 +30,7 @@ from millstream.stream.batch import BatchModel
 from millstream.stream.duration import milliseconds
 from millstream.stream.processor_rules import definition_of
 from model_store import ModelStore, StoreError, VersionId, open_store
+from runtime.descendants import adopt_orphans
 from runtime.exits import FAILED, TRY_AGAIN
 from runtime.kafka_client.client import Consumer
 from runtime.kafka_client.cluster import Cluster
@@ -45,7 +46,11 @@ if TYPE_CHECKING:
 
 _NEWEST: Final = 64  # offsets before the end, among which is a record: between records are transaction markers
 _REQUEST_MS: Final = 10_000
-_SECRET: Final = re.compile(r"SECRET|TOKEN|PASSW|CREDENTIAL|PRIVATE|_KEY|^AWS_|^AZURE_|^GOOGLE_|^MILLSTREAM_REGISTRY")
+_SECRET: Final = re.compile(
+    r"SECRET|TOKEN|PASSW|PASSPHRASE|CREDENTIAL|PRIVATE|_KEY|_PWD$|_DSN$|^AWS_|^AZURE_|^GOOGLE_|^MILLSTREAM_REGISTRY",
+    re.IGNORECASE,
+)
+_WITH_PASSWORD: Final = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 _OF_KAFKA: Final = re.compile(r"^MILLSTREAM_KAFKA_")
 _OF_STORE: Final = re.compile(r"^AWS_|^AZURE_|^GOOGLE_")
 
@@ -67,6 +72,7 @@ def run_trainer(
     folder = settings.state(names) / f"{TRAINER}-{instance}"
     memory = TopicMemory(folder.with_suffix(".json"), written=kept.written)
     shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
+    adopt_orphans()  # what a training leaves behind is ended with it
     store = open_store(settings.models, settings.keys, sign=True)
     followed = Followed(names)
     log_id = cluster.topic_info(names.topic("examples"))[names.topic("examples")].id
@@ -137,11 +143,12 @@ def child_command(
         getattr(target, each.name) for target in loaded.stream.notify for each in fields(target) if "_env" in each.name
     }
 
-    def goes_with(name: str) -> bool:
+    def goes_with(name: str, value: str) -> bool:
         needed = _OF_KAFKA.search(name) or (reads_store and _OF_STORE.search(name))
-        return name not in needless and bool(needed or not _SECRET.search(name))
+        secret = _SECRET.search(name) or _WITH_PASSWORD.search(value)
+        return name not in needless and bool(needed or not secret)
 
-    kept = {name: value for name, value in {**environ, **settings.environment()}.items() if goes_with(name)}
+    kept = {name: value for name, value in {**environ, **settings.environment()}.items() if goes_with(name, value)}
     kept[TRAINER_PID] = str(os.getpid())
     return ChildCommand((sys.executable, "-P", "-m", "millstream.training.child"), kept)
 
@@ -196,6 +203,7 @@ class LogTrainings:
         restored = claim.topic_id != self.log_id and self.store.is_copy(
             self.names.stream, self.log_id, claim.topic_id, claim.end
         )
+        definition = definition_of(self.loaded.of_model(job.model))
         request = TrainingRequest(
             stream=str(self.loaded.path),
             model=job.model,
@@ -207,6 +215,8 @@ class LogTrainings:
             parent=claim.parent,
             serving=claim.serving,
             folder=str(folder),
+            definition=definition.hash,
+            contract=definition.contract,
         )
         child = child_command(self.loaded, self.settings, reads_store=bool(claim.parent or claim.serving))
         return ChildRun(child, request, lambda result: self._finish(job, claim, result, folder))
@@ -214,7 +224,8 @@ class LogTrainings:
     def _finish(self, job: Job, claim: Claim, result: TrainingResult, folder: Path) -> Trained:
         """Return the version of a result, signed and stored."""
         loaded = self.loaded.of_model(job.model)
-        maker = VersionMaker(self.store, definition_of(loaded), loaded.stream.task)
+        most = self.loaded.stream.batch[job.model].memory_bytes
+        maker = VersionMaker(self.store, definition_of(loaded), loaded.stream.task, most_bytes=most)
         trained = maker.make(job, claim, result, folder)
         announced = self.followed.announced(loaded.model_id)
         keep = {VersionId.parse(trained.version, loaded.model_id), *([] if announced is None else [announced])}

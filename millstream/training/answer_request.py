@@ -11,18 +11,23 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import msgspec
 
-from consumers.trainer.training_messages import TrainingFailed, TrainingMessage, TrainingRequest
+from consumers.trainer.training_messages import TRAINER_PID, TrainingFailed, TrainingMessage, TrainingRequest
 from millstream.estimators.fitting import CannotTrain
+from millstream.stream.processor_rules import definition_of
 from millstream.training.limits import Memory
 from millstream.training.message_lines import Messages
 from model_store import StoreUnavailable, VersionId
+from model_store.keyring import PRIVATE_FILES
 from model_store.pipe_frames import own_output
+from runtime.descendants import end_family
 from runtime.exits import OK, TRY_AGAIN
 from runtime.kafka_client.cluster import NoBroker
 from runtime.kafka_client.errors import KafkaError
+from runtime.unreadable_files import give_up_reading
 
 if TYPE_CHECKING:
     from millstream.config.settings import Settings
+    from millstream.stream.load import LoadedStream
 
 _read_request: Final = msgspec.json.Decoder(TrainingRequest).decode
 _LOOK_SECONDS: Final = 1.0
@@ -34,10 +39,13 @@ _NO_MEMORY: Final = (
 
 def answer() -> int:
     """Train as the request on standard input says; return the exit code."""
-    threading.Thread(target=_end_with, args=(os.getppid(),), name="parent", daemon=True).start()
+    settings = _settings()
+    # Before there is a second thread, and before anything of the stream file runs.
+    give_up_reading([settings.keys / name for name in PRIVATE_FILES])
+    threading.Thread(target=_end_with, args=(_trainer(),), name="parent", daemon=True).start()
     out = Messages(own_output())
     try:
-        out.send(_train(_read_request(sys.stdin.buffer.read()), out))
+        out.send(_train(_read_request(sys.stdin.buffer.read()), settings, out))
     except CannotTrain as error:
         out.send(TrainingFailed(str(error)))
     except MemoryError:
@@ -48,7 +56,7 @@ def answer() -> int:
     return OK
 
 
-def _train(request: TrainingRequest, out: Messages) -> TrainingMessage:
+def _train(request: TrainingRequest, settings: Settings, out: Messages) -> TrainingMessage:
     from millstream.stream.load import LoadError, load_stream
     from millstream.training.asking_now import AskingNow
     from millstream.training.reading import collected, read_range
@@ -61,13 +69,14 @@ def _train(request: TrainingRequest, out: Messages) -> TrainingMessage:
         loaded = whole.of_model(request.model)
     except LoadError as error:
         raise CannotTrain(str(error)) from error
-    stream, settings = loaded.stream, _settings()
+    _insist_on_definition(loaded, request)
+    stream = loaded.stream
     cluster, names = settings.cluster(), settings.names(stream)
     parent, ask_now = None, None
     if request.parent or request.serving:
         store = open_store(settings.models, settings.keys, sign=False)
     if request.parent:
-        parent = parent_of(store, VersionId.parse(request.parent, loaded.model_id))
+        parent = parent_of(store, VersionId.parse(request.parent, loaded.model_id), request.topic_id)
     if request.serving:
         read = partial(read_range, cluster, names, request.topic_id)
         ask_now = AskingNow(whole, store, request.topic_id, read, request.serving, _say)
@@ -105,9 +114,26 @@ def _settings() -> Settings:
     )
 
 
+def _insist_on_definition(loaded: LoadedStream, request: TrainingRequest) -> None:
+    """Raise CannotTrain if the stream file is not what the trainer has loaded: it would sign another definition."""
+    if not request.definition:
+        return
+    now = definition_of(loaded)
+    if (now.hash, now.contract) != (request.definition, request.contract):
+        raise CannotTrain(
+            f"{loaded.path.name} has changed since the trainer has started, and now defines another {request.model}: "
+            "start the trainer again"
+        )
+
+
+def _trainer() -> int:
+    """Return the process that has started this one. It may have ended already: then it is no longer the parent."""
+    return int(os.environ.get(TRAINER_PID) or os.getppid())
+
+
 def _end_with(parent: int) -> None:
-    """End this process when the trainer has ended: another one takes the job up."""
+    """End this process, and all that it has started, when the trainer has ended: another one takes the job up."""
     ended = threading.Event()
     while os.getppid() == parent:
         ended.wait(_LOOK_SECONDS)
-    os._exit(TRY_AGAIN)
+    end_family()

@@ -12,7 +12,8 @@ import os
 import sys
 from pathlib import Path
 
-from millstream.training.priority import NICENESS, THREADS
+from millstream.training.priority import FIXED, NICENESS
+from runtime.descendants import adopt_orphans
 
 
 def main() -> int:
@@ -20,6 +21,7 @@ def main() -> int:
     # Before anything is imported: that alone takes a second of processor time.
     _be_quiet()
     _insist_on_environment()
+    adopt_orphans()
     from millstream.training.answer_request import answer
 
     return answer()
@@ -39,10 +41,9 @@ def _be_quiet() -> None:
 
 def _insist_on_environment() -> None:
     """Start again with a fixed hash seed and one thread of compiled code: both are read when a process starts."""
-    wanted = {"PYTHONHASHSEED": "0", **dict.fromkeys(THREADS, "1")}
-    if any(os.environ.get(name) != value for name, value in wanted.items()):
+    if any(os.environ.get(name) != value for name, value in FIXED.items()):
         command = [sys.executable, "-P", "-m", "millstream.training.child"]
-        os.execve(command[0], command, {**os.environ, **wanted})  # noqa: S606 - this program again
+        os.execve(command[0], command, {**os.environ, **FIXED})  # noqa: S606 - this program again
 
 
 if __name__ == "__main__":

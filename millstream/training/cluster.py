@@ -23,6 +23,8 @@ from millstream.training.scoring import scored
 from millstream.training.searching import Fit, Runs
 
 _CONNECT_SECONDS: Final = 10
+_LOOK_SECONDS: Final = 5
+_MOST_LOSSES: Final = 3
 _MOST_BYTES: Final = 1 << 20
 _LONGEST: Final = 1000
 _CONTAINERS: Final = frozenset({"dict", "frozenset", "list", "set", "tuple"})  # in what Dask's scheduler says of itself
@@ -42,13 +44,16 @@ _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(_Said).decode
 
 
-def on_cluster(address: str) -> Runs:
-    """Return what runs fits on the cluster at an address, such as ``dask://host:8786``."""
+def on_cluster(address: str, alone_seconds: float = 60.0) -> Runs:
+    """Return what runs fits on the cluster at an address, such as ``dask://host:8786``.
+
+    The fits of workers that end are run by others; a cluster without any for `alone_seconds` has failed.
+    """
 
     def run(fits: Sequence[Fit]) -> Iterator[Sequence[Any]]:
         context = get_context("spawn")
         reader, writer = context.Pipe(duplex=False)
-        process = context.Process(target=_run_there, args=(address, list(fits), writer), daemon=True)
+        process = context.Process(target=_run_there, args=(address, list(fits), writer, alone_seconds), daemon=True)
         with _without_secrets():
             process.start()
         writer.close()
@@ -95,13 +100,13 @@ def _without_secrets() -> Iterator[None]:
 # --- in the separate process -----------------------------------------------------------------------
 
 
-def _run_there(address: str, fits: Sequence[Fit], writer: Connection) -> None:
+def _run_there(address: str, fits: Sequence[Fit], writer: Connection, alone_seconds: float) -> None:
     def fail(why: str) -> None:
         writer.send_bytes(_encode(_Said(failed=why)))
 
     kind, _, place = address.partition("://")
     try:
-        found = _on_dask(place, fits, fail) if kind == "dask" else _on_ray(place, fits)
+        found = _on_dask(place, fits, alone_seconds, fail) if kind == "dask" else _on_ray(place, fits)
         for score, reason in found:
             writer.send_bytes(_encode(_Said(None if score is None else float(score), str(reason))))
     except CannotTrain as error:
@@ -110,7 +115,9 @@ def _run_there(address: str, fits: Sequence[Fit], writer: Connection) -> None:
         fail(f"{type(error).__name__}: {error}"[:_LONGEST])
 
 
-def _on_dask(place: str, fits: Sequence[Fit], refused: Callable[[str], None]) -> Iterator[Sequence[Any]]:
+def _on_dask(
+    place: str, fits: Sequence[Fit], alone_seconds: float, refused: Callable[[str], None]
+) -> Iterator[Sequence[Any]]:
     try:
         from distributed import Client
     except ImportError as error:
@@ -120,16 +127,51 @@ def _on_dask(place: str, fits: Sequence[Fit], refused: Callable[[str], None]) ->
     # has one core.
     plain = ["msgpack", "error"]
     with Client(f"tcp://{place}", timeout=_CONNECT_SECONDS, set_as_default=False, deserializers=plain) as client:
-        parts = {id(part): part for fit in fits for part in (fit.train, fit.test)}
-        there = dict(zip(parts, client.scatter(list(parts.values()), hash=False), strict=True))
-        futures = [
-            client.submit(
-                scored, fit.estimator, there[id(fit.train)], there[id(fit.test)], fit.score, fit.weight, pure=False
-            )
-            for fit in fits
-        ]
-        for future in futures:
-            yield future.result()
+        yield from _despite_losses(client, fits, alone_seconds)
+
+
+def _despite_losses(client: Any, fits: Sequence[Fit], alone_seconds: float) -> Iterator[Sequence[Any]]:
+    """Yield the results of fits; those that were lost because workers have ended are asked for again."""
+    from concurrent.futures import CancelledError
+
+    done, lost = 0, 0
+    while done < len(fits):
+        try:
+            for result in _submitted(client, fits[done:], alone_seconds):
+                done += 1
+                yield result
+        except CancelledError as error:
+            lost += 1
+            if lost > _MOST_LOSSES:
+                raise CannotTrain(f"its workers have ended {lost} times with the rows of the search") from error
+
+
+def _submitted(client: Any, fits: Sequence[Fit], alone_seconds: float) -> Iterator[Sequence[Any]]:
+    parts = {id(part): part for fit in fits for part in (fit.train, fit.test)}
+    _insist_on_workers(client, alone_seconds)
+    there = dict(zip(parts, client.scatter(list(parts.values()), hash=False), strict=True))
+    futures = [
+        client.submit(
+            scored, fit.estimator, there[id(fit.train)], there[id(fit.test)], fit.score, fit.weight, pure=False
+        )
+        for fit in fits
+    ]
+    for future in futures:
+        while True:
+            try:
+                result = future.result(timeout=_LOOK_SECONDS)
+                break
+            except TimeoutError:
+                _insist_on_workers(client, alone_seconds)
+        yield result
+
+
+def _insist_on_workers(client: Any, seconds: float) -> None:
+    """Wait until the cluster has a worker. Raises CannotTrain if none comes."""
+    try:
+        client.wait_for_workers(1, timeout=seconds)
+    except TimeoutError as error:
+        raise CannotTrain(f"it has had no worker for {seconds:g} s") from error
 
 
 def _refuse_pickles(refused: Callable[[str], None]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import sys
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -14,7 +16,7 @@ from consumers.model.river_model import NO_ANSWER, RiverModel
 from consumers.referee.losses import Loss, LossRule
 from millstream.estimators.fitting import Numbers
 from millstream.estimators.trial import Served, answers_of
-from millstream.evaluation.intervals import MOST_BLOCKS, Estimate, estimate
+from millstream.evaluation.intervals import LEAST_BLOCKS, MOST_BLOCKS, Estimate, estimate
 from millstream.stream.processor_rules import learning_rules
 from millstream.stream.promotion_rule import loss_rule
 from millstream.stream.slices import SliceValues
@@ -22,6 +24,8 @@ from millstream.stream.stream import Stream
 from millstream.training.asking_now import AskNow, CannotAsk, Unserved
 from millstream.training.examples import Examples
 from schemas.events import Scalar
+
+_TIMES: Final = 3
 
 
 class Measured(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -57,6 +61,8 @@ class Comparison(msgspec.Struct, frozen=True):
         Both by slice, the largest first.
     from_ms, to_ms
         Broker's times of the first and the last prediction of the test part.
+    answers
+        Hash of the new model's answers to all of the test part, in full precision.
     asked, asked_now, seen
         What was asked now, as people write it; on how many of the compared examples; and how many others were left out
         because it has learned them.
@@ -70,6 +76,7 @@ class Comparison(msgspec.Struct, frozen=True):
     slices: list[Measured]
     from_ms: int
     to_ms: int
+    answers: str = ""
     asked: str = ""
     asked_now: int = 0
     seen: int = 0
@@ -137,6 +144,7 @@ def compare(
         [measure.both(name, chosen) for name, chosen in _sliced(examples, indexes, paired)],
         rows.times[0][0],
         rows.times[-1][0],
+        hashlib.blake2b(repr(new).encode(), digest_size=32).hexdigest(),
         **now,
     )
 
@@ -218,12 +226,44 @@ class _Measuring:
 
 
 def mean_with_interval(values: Numbers) -> Estimate:
-    """Return a mean with its interval, by blocks of consecutive rows."""
+    """Return a mean with its interval, by blocks of consecutive rows.
+
+    Labels of one time are alike, and so are a model's errors. Blocks that are shorter than this lasts would give an
+    interval that is too narrow: up to one in three models would be found better than one that is equal. So they are
+    three times as long, and too few of them give no interval.
+    """
     count = len(values)
-    if not np.isfinite(values).all():
+    mean = math.fsum(values) / count if np.isfinite(values).all() and _can_add(values) else math.nan
+    if not math.isfinite(mean):
         return Estimate(None)
-    block = np.arange(count) * min(MOST_BLOCKS, count) // count
+    blocks = min(MOST_BLOCKS, int(count / (_TIMES * _alike(values))))
+    if blocks < LEAST_BLOCKS:
+        return Estimate(mean)
+    block = np.arange(count) * blocks // count
     sums, counts = np.bincount(block, values), np.bincount(block)
-    total = float(sums.sum())
-    left_out: Any = (total - sums) / np.maximum(count - counts, 1)
-    return estimate(total / count, [float(each) for each in left_out] if count > 1 else [])
+    left_out: Any = (float(sums.sum()) - sums) / (count - counts)
+    return estimate(mean, [float(each) for each in left_out])
+
+
+def _can_add(values: Numbers) -> bool:
+    return float(np.abs(values).max(initial=0.0)) < sys.float_info.max / len(values)
+
+
+def _alike(values: Numbers) -> float:
+    """Return for how many rows values stay alike, at least 1: their integrated autocorrelation time.
+
+    Pairs of correlations are added up to the first that is not positive: C. Geyer, "Practical Markov Chain Monte
+    Carlo", Statistical Science 7, 1992.
+    """
+    apart = values - values.mean()
+    largest, found = float(np.abs(apart).max()), 1.0
+    if largest == 0.0:
+        return found
+    apart /= largest  # so that squares of large numbers stay finite
+    squares = float(apart @ apart)
+    for lag in range(1, len(values) // 2 - 1, 2):
+        pair = float(apart[:-lag] @ apart[lag:] + apart[: -lag - 1] @ apart[lag + 1 :])
+        if pair <= 0.0:
+            break
+        found += 2 * pair / squares
+    return found

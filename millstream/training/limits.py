@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from millstream.estimators.fitting import CannotTrain
+from runtime.descendants import family_of
 
 _WATCH_SECONDS: Final = 0.1
 _ROOM: Final = 0.95  # of the limit: what a training may hold before it is ended
@@ -19,7 +20,7 @@ _WAYS: Final = "give it more (memory=), fewer rows (most=, window=), or a sparse
 
 def held() -> int:
     """Return the bytes of memory that this process and its children hold."""
-    return sum(map(_resident, _family(os.getpid())))
+    return sum(map(_resident, family_of(os.getpid())))
 
 
 def _asked_for() -> int:
@@ -36,19 +37,6 @@ def _resident(process: int) -> int:
     except (OSError, IndexError):
         return 0
     return int(pages) * resource.getpagesize()
-
-
-def _family(process: int) -> list[int]:
-    found, waiting = [], [process]
-    while waiting:
-        each = waiting.pop()
-        found.append(each)
-        for children in Path(f"/proc/{each}/task").glob("*/children"):
-            try:
-                waiting += map(int, children.read_text(encoding="ascii").split())
-            except OSError:
-                continue
-    return found
 
 
 class Memory:

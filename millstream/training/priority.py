@@ -12,3 +12,6 @@ THREADS: Final = (
     "NUMEXPR_NUM_THREADS",
     "BLIS_NUM_THREADS",
 )
+
+FIXED: Final = {"PYTHONHASHSEED": "0", **dict.fromkeys(THREADS, "1")}
+"""Environment of every training: a hash seed, and one thread of compiled code."""

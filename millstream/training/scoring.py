@@ -42,7 +42,7 @@ def scored(estimator: Any, train: tuple[Any, Any, Any], test: tuple[Any, Any, An
             found = float(_score(estimator, *test, how))
     except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001 - an estimator may raise anything: another candidate may do better
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - an estimator may raise anything: another candidate may do better
         return [None, f"{type(error).__name__}: {error}"[:_LONGEST]]
     return [found, ""] if math.isfinite(found) else [None, f"its score is {found}"]
 

@@ -257,7 +257,9 @@ def as_declared(parameters: Mapping[str, Any], model: BatchModel) -> dict[str, A
 def _checked(result: Sequence[Any]) -> tuple[float | None, str]:
     """Return a result as plain values: it may come from another machine."""
     score, why = result
-    return (None if score is None else float(score)), str(why)
+    if score is None or not math.isfinite(float(score)):
+        return None, str(why) or f"its score is {score}"
+    return float(score), str(why)
 
 
 def _part(table: Table) -> Part:

@@ -7,6 +7,7 @@ later is in neither.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
@@ -16,6 +17,7 @@ import numpy as np
 from millstream.estimators.fitting import CannotTrain, Numbers
 from millstream.training.examples import Examples, Moment
 
+Learned = Callable[[int, int, int], bool]
 LEAST_TEST: Final = 10
 """Fewer examples in a test part say nothing, and give no interval."""
 
@@ -36,8 +38,14 @@ class Split:
     late: int
 
 
-def newest_apart(examples: Examples, share: float) -> Split:
+def newest_apart(examples: Examples, share: float, learned: Learned | None = None) -> Split:
     """Return the split whose test part is a share of the examples, those that were predicted last.
+
+    Parameters
+    ----------
+    learned
+        Returns whether the version that the training goes on from has learned an example, by its offset and the times
+        of its prediction and label. That one is not tested with: it would be known.
 
     Raises
     ------
@@ -52,12 +60,27 @@ def newest_apart(examples: Examples, share: float) -> Split:
             f"{2 * LEAST_TEST} are needed: wait for labels, or give the job a longer range (window=)"
         )
     split = split_at(examples, ordered, len(ordered) - count, len(ordered))
+    if learned is not None:
+        split = _without(split, examples, learned)
     if len(split.train) < LEAST_TEST:
         raise CannotTrain(
             f"only {len(split.train)} of {len(ordered)} examples had their label before the newest {count} were "
             "predicted: labels come too late for this range, give it a longer one (window=) or a smaller test="
         )
     return split
+
+
+def _without(split: Split, examples: Examples, learned: Learned) -> Split:
+    """Return the split without the examples of its test part that are known already."""
+    test = split.test.tolist()
+    columns = examples.offsets, examples.predicted, examples.labelled
+    new = [each for each in test if not learned(*(column[each] for column in columns))]
+    if len(new) < LEAST_TEST:
+        raise CannotTrain(
+            f"the version to go on from has learned all but {len(new)} of the newest {len(test)} examples, so the new "
+            f"one could not be tested: wait until {LEAST_TEST} more have their label"
+        )
+    return Split(split.train, np.array(new, dtype=split.test.dtype), split.moment, split.late)
 
 
 def split_at(examples: Examples, ordered: Numbers, begin: int, end: int) -> Split:

@@ -32,12 +32,20 @@ from millstream.training.tables import Tables
 from millstream.training.warm_start import Parent, go_on
 from model_store.errors import StoreError
 from model_store.estimators import dumps_estimator, loads_estimator
+from runtime.failpoints import failpoint
 from schemas.events import Features, Scalar
 from schemas.label_spelling import shown
 
 _PROBE_EVENTS: Final = 8
 _PROBE_BYTES: Final = 16_384
+_LARGE_PROBE_BYTES: Final = 4 << 20  # of a single event, which is as large as Kafka takes it
 Progress = Callable[[int, int, str], None]
+_read = failpoint("training.read")
+_tried = failpoint("training.tried")
+_searched = failpoint("training.searched")
+_fitted = failpoint("training.fitted")
+_saved = failpoint("training.saved")
+_tested = failpoint("training.tested")
 
 
 @dataclass(frozen=True)
@@ -97,11 +105,17 @@ class _Training:
         self._model = task.model
         self._examples: Examples = collected.examples
         self._progress = progress
-        self._split: Split = newest_apart(self._examples, self._model.test)
+        learned = None if task.parent is None else task.parent.learned
+        try:
+            self._split: Split = newest_apart(self._examples, self._model.test, learned)
+        except CannotTrain as error:
+            left_out = ", ".join(f"{reason} {count}" for reason, count in collected.left_out.most_common())
+            raise CannotTrain(f"{error}; left out, by reason: {left_out}" if left_out else str(error)) from error
         self._notes: list[str] = []
 
     def run(self) -> TrainingResult:
         split, model = self._split, self._model
+        _read()
         classes = self._classes()
         tables = self._tables(split.train, classes)
         table = tables.table(split.train, split.moment)
@@ -112,15 +126,20 @@ class _Training:
         tried = try_fit(recipe, table, self._task.stream.task, tables.form, newest)
         if self._memory is not None:
             self._memory.check(f"a fit on {len(table)} rows", tried.bytes_a_row * len(table))
+        _tried()
         found = self._chosen(tables)
+        _searched()
         self._progress(0, 1, f"fit on {len(table)} rows")
         recipe = replace(recipe, parameters=found.parameters)
         estimator = self._fitted(recipe, table)
+        _fitted()
         estimator, form = self._saved(estimator, tables.form, newest)
+        _saved()
         self._progress(0, 1, f"test on {len(split.test)} rows")
         comparison = compare(
             self._task.stream, self._examples, split.test, self._face(estimator, form), self._task.ask_now
         )
+        _tested()
         trained = split.train
         if model.final == "refit":
             estimator, form, trained = self._refit(recipe, classes)
@@ -257,12 +276,18 @@ class _Training:
 
     def _probe(self, trained: Numbers) -> list[dict[str, Any]]:
         probes = Probes()
-        probes.add_several([self._examples.features[each] for each in trained.tolist()])
+        # An estimator is never given bytes.
+        probes.add_several([_without_bytes(self._examples.features[each]) for each in trained.tolist()])
+        newest = probes.newest(_PROBE_EVENTS, _PROBE_BYTES) or probes.newest(1, _LARGE_PROBE_BYTES)
         # As a manifest writes them.
-        return [dict(sorted(each.items())) for each in probes.newest(_PROBE_EVENTS, _PROBE_BYTES)]
+        return [dict(sorted(each.items())) for each in newest]
 
     def _probed(self, estimator: Any, form: RowForm, probe: list[dict[str, Any]]) -> str:
         try:
             return fingerprint(self._face(estimator, form), probe)
         except ModelError as error:
             raise CannotTrain(f"the estimator does not answer an event that it was trained on: {error}") from error
+
+
+def _without_bytes(features: Features) -> Features:
+    return {name: value for name, value in features.items() if not isinstance(value, bytes)}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from consumers.model.row_form import RowForm
 from consumers.model.version_files import ESTIMATOR_FILE, FORM
 from millstream.estimators.fitting import CannotTrain, Recipe, Table, fit
+from millstream.evaluation.versions.learned import Learned
 from model_store import ModelStore, VersionId
 from model_store.errors import StoreError, StoreUnavailable
 from model_store.estimators import loads_estimator
@@ -19,10 +21,20 @@ _WARM: Final = "warm_start"
 
 @dataclass(frozen=True)
 class Parent:
-    """An earlier version: its file and the form of its rows. Each `estimator()` is another object."""
+    """An earlier version. Each `estimator()` is another object.
+
+    Attributes
+    ----------
+    data, form
+        Its file, and the form of its rows.
+    learned
+        Returns whether it has learned an example, by its offset and the broker's times (ms) of prediction and label: a
+        version that goes on from it is not tested with that one.
+    """
 
     data: bytes
     form: RowForm
+    learned: Callable[[int, int, int], bool] = lambda offset, asked_ms, came_ms: False
 
     def estimator(self) -> Any:
         """Return the fitted estimator. Raises CannotTrain if it does not load."""
@@ -32,8 +44,13 @@ class Parent:
             raise CannotTrain(f"the version to go on from does not load: {error}") from error
 
 
-def parent_of(store: ModelStore, version: VersionId) -> Parent:
+def parent_of(store: ModelStore, version: VersionId, topic_id: str) -> Parent:
     """Return a version to go on from.
+
+    Parameters
+    ----------
+    topic_id
+        The log that is trained on.
 
     Raises
     ------
@@ -44,7 +61,8 @@ def parent_of(store: ModelStore, version: VersionId) -> Parent:
     """
     try:
         manifest = store.manifest(version)
-        return Parent(store.read(manifest, ESTIMATOR_FILE), RowForm.from_json(manifest.extra.get(FORM)))
+        form = RowForm.from_json(manifest.extra.get(FORM))
+        return Parent(store.read(manifest, ESTIMATOR_FILE), form, Learned(store, version, topic_id).holds)
     except StoreUnavailable:
         raise
     except (StoreError, ValueError, KeyError) as error:

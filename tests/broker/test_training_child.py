@@ -26,8 +26,10 @@ from millstream.config.settings import Settings
 from millstream.stream.load import load_stream
 from millstream.stream.processor_rules import definition_of
 from millstream.topics import admin
+from millstream.training.priority import FIXED
 from model_store import Manifest, VersionId, open_store
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.records import Partition
 from schemas.jobs import Claim, Job
 from schemas.topics import Names
 
@@ -167,3 +169,19 @@ def test_versions_are_ranked_on_a_range_that_they_have_not_learned(
     seen = {each["version"]: (each["rank"], each["seen"]) for each in report["versions"]}
     assert seen[versions[1]] == (None, late.examples - 250)
     assert seen[versions[0]] == (1, 0)
+
+
+def test_what_retention_has_deleted_is_named(
+    log: Log, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {**log.settings.environment(), **FIXED}.items():
+        monkeypatch.setenv(name, value)
+    made = log.version(begin=0, end=400)
+    with log.cluster.admin() as admin:
+        admin.delete_records({Partition(log.topic, 0): 100})
+    why = "begins at offset 100, after the 0 of the job's range: retention has taken what lies between"
+    (*_, failed) = log.run(log.request())
+    assert isinstance(failed, TrainingFailed)
+    assert why in failed.why
+    assert cli.run(("models", "verify", str(log.file), f"tree:1/{made.examples}")) == 1
+    assert why in capsys.readouterr().err

@@ -163,7 +163,7 @@ def until_compared(stream: Stream, events: int) -> Any:
     found: list[Any] = []
 
     def compared() -> bool:
-        found[:] = [told(stream, "models", "compare", stream.ref, "gbdt", "poor")]
+        found[:] = [told(stream, "models", "compare", stream.ref, "main", "gbdt", "poor")]
         return bool(found[0]["as_served"] and found[0]["measured"] >= events)
 
     until(compared, f"{events} events that all models have answered")

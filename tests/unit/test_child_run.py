@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -74,7 +75,7 @@ def test_messages_come_in_order_and_the_result_becomes_a_version(tmp_path: Path)
         ("sys.exit(0)", Lost("it has ended with exit code 0")),
         ("print('a', file=sys.stderr); sys.exit(3)", Lost("it has ended with exit code 3; it said: a")),
         ("import os; os.kill(os.getpid(), 9)", Lost("it was killed by SIGKILL")),
-        ("say('hello'); import time; time.sleep(60)", Lost("it wrote what is no message: b'hello\\n'")),
+        ("say('hello'); import time; time.sleep(60)", Lost("it wrote what is no message: b'hello'")),
         (f"say({line(TrainingProgress(1, 2, 'x'))}); sys.exit(1)", Lost("it has ended with exit code 1")),
     ],
 )
@@ -129,3 +130,99 @@ def test_one_that_was_ended_before_it_began_is_not_started(tmp_path: Path) -> No
     child.end()
     wait(lambda: not any(each.name == "train-gbdt" for each in threading.enumerate()))
     assert child.events() != ()
+
+
+DEEP = '\'{"type": "result", "comparison": \' + \'{"a": \' * 200_000'
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (DEEP, "it wrote what is no message"),
+        ('\'{"type": "progress", "done": NaN, "of": 2, "text": "x"}\'', "it wrote what is no message"),
+        ('\'{"type": "progress", "done": -1, "of": 2, "text": "x"}\'', "it wrote what is no message"),
+        ('\'{"type": "progress", "done": 1, "of": 1\' + "0" * 30 + \', "text": "x"}\'', "it wrote what is no message"),
+        (line(msgspec.structs.replace(RESULT, examples=-5)), "it wrote what is no message"),
+        (line(msgspec.structs.replace(RESULT, examples=1 << 60)), "it wrote what is no message"),
+        ("'x' * (70 << 20)", "it wrote a line of more than 67108864 bytes"),
+    ],
+    ids=["deep", "NaN", "negative", "huge", "negative result", "huge result", "long"],
+)
+def test_a_message_that_cannot_be_true_is_not_believed(tmp_path: Path, said: str, why: str) -> None:
+    code = f"sys.stdout.write({said}); sys.stdout.flush(); say(''); import time; time.sleep(60)"
+    [event] = until_ended(run(tmp_path, code))
+    assert isinstance(event, Lost)
+    assert event.why.startswith(why)
+
+
+def test_texts_become_a_line_of_a_thousand_letters_at_its_beginning_and_its_end(tmp_path: Path) -> None:
+    code = (
+        "say(json.dumps({'type': 'progress', 'done': 1, 'of': 2, 'text': 'a' * 500_000 + '\\x1b[31m\\nred'}));"
+        "say(json.dumps({'type': 'failed', 'why': 'b' * 500_000 + '\\nend'}))"
+    )
+    *_, told, last = until_ended(run(tmp_path, code))
+    assert isinstance(told, TrainingProgress)
+    assert isinstance(last, TrainingFailed)
+    for text, end in ((told.text, "[31m red"), (last.why, "b end")):
+        assert text.isprintable()
+        assert len(text) < 2_100
+        assert text.endswith(end)
+
+
+def test_however_much_it_says_little_is_kept_and_nothing_is_written_to_the_disk(tmp_path: Path) -> None:
+    code = (
+        "import os\n"
+        "for _ in range(200): os.write(2, b'y' * (1 << 20) + b'\\n')\n"
+        f"for _ in range(20_000): os.write(1, {line(TrainingProgress(1, 2, 'x'))}.encode() + b'\\n')\n"
+        "print(sum(len(files) for _, _, files in os.walk(request['folder'])), file=sys.stderr); sys.exit(3)"
+    )
+    child = run(tmp_path, f"\n{code}")
+    wait(lambda: not child._thread.is_alive())
+    told, last = child.events()
+    assert told == TrainingProgress(1, 2, "x")
+    assert isinstance(last, Lost)
+    assert last.why == "it has ended with exit code 3; it said: 0"
+    assert len(last.said) <= 2_000
+
+
+def test_a_copy_of_it_that_holds_its_pipes_is_not_waited_for(tmp_path: Path) -> None:
+    code = (
+        "import os, time\n"
+        "pid = os.fork()\n"
+        "if not pid: time.sleep(60); os._exit(0)\n"
+        f"open(request['folder'] + '/../pid', 'w').write(str(pid)); say({line(RESULT)})"
+    )
+    assert until_ended(run(tmp_path, f"\n{code}")) == [TRAINED]
+    pid = int((tmp_path / "pid").read_text())
+    wait(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+
+
+def test_what_has_gone_into_a_session_of_its_own_is_ended_by_a_process_that_adopts_orphans(tmp_path: Path) -> None:
+    """In a process of its own: it adopts for as long as it runs."""
+    code = (
+        "import test_child_run as it, pathlib, sys; from runtime.descendants import adopt_orphans; adopt_orphans();"
+        "it.leave_an_orphan(pathlib.Path(sys.argv[1]))"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    run_it = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(run_it, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    pid = int((tmp_path / "pid").read_text())
+    assert not psutil.pid_exists(pid)
+
+
+def leave_an_orphan(folder: Path) -> None:
+    code = (
+        "import os, time\n"
+        "if not os.fork():\n"
+        "    os.setsid()\n"
+        "    pid = os.fork()\n"
+        "    if pid: open(request['folder'] + '/../pid', 'w').write(str(pid)); os._exit(0)\n"
+        "    time.sleep(600)\n"
+        f"os.wait(); say({line(RESULT)})"
+    )
+    beside = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    assert until_ended(run(folder, f"\n{code}")) == [TRAINED]
+    assert beside.poll() is None, "what this process has started itself goes on"
+    beside.kill()
+    beside.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +18,13 @@ from unit.store_parts import store_on
 from consumers.model.version_files import ESTIMATOR_FILE, Definition
 from consumers.model.version_loader import load_face
 from consumers.model.version_runtime import RunWith, try_out
+from consumers.trainer.deploying import deploy, end_detail
 from consumers.trainer.training_messages import ESTIMATOR, TrainingResult
-from consumers.trainer.trainings import NoWork
+from consumers.trainer.trainings import InForce, NoWork
 from consumers.trainer.versions import VersionMaker
 from model_store import MemoryBackend, StoreUnavailable
 from schemas.jobs import Claim, Job
+from schemas.topics import Names
 
 JOB = Job("gbdt.1", "tree", "", "ann", 5)
 CLAIM = Claim(3, "topic", 0, 300)
@@ -108,3 +111,56 @@ def test_a_store_that_is_away_is_no_fault_of_the_job(made: Made, monkeypatch: py
     monkeypatch.setattr(made.store, "publish", away)
     with pytest.raises(StoreUnavailable):
         made.make()
+
+
+@pytest.mark.parametrize("how", ["link", "pipe", "folder", "large", "gone"])
+def test_what_is_no_plain_file_is_not_read(how: str, made: Made, tmp_path: Path) -> None:
+    file = made.folder / ESTIMATOR
+    data = file.read_bytes()
+    file.unlink()
+    if how == "link":
+        (tmp_path / "elsewhere").write_bytes(data)
+        file.symlink_to(tmp_path / "elsewhere")
+    elif how == "pipe":
+        os.mkfifo(file)
+    elif how == "folder":
+        file.mkdir()
+    elif how == "large":
+        file.write_bytes(data)
+        os.truncate(file, 1 << 40)
+    with pytest.raises(NoWork, match=r"the training has left no valid file: estimator\.skops"):
+        made.make()
+    assert made.store.versions("mine.tree") == []
+
+
+def test_a_file_that_is_replaced_after_the_check_is_not_signed(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = (made.folder / ESTIMATOR).read_bytes()
+    tried = VersionMaker._try
+
+    def replacing(self: VersionMaker, *given: Any) -> None:
+        tried(self, *given)
+        (made.folder / ESTIMATOR).write_bytes(b"another")
+
+    monkeypatch.setattr(VersionMaker, "_try", replacing)
+    made.make()
+    [version] = made.store.versions("mine.tree")
+    assert made.store.read(made.store.manifest(version), ESTIMATOR_FILE) == data
+
+
+def test_metrics_that_are_larger_than_a_record_are_refused(made: Made) -> None:
+    with pytest.raises(NoWork, match="too many metrics"):
+        made.make(comparison={"tested": {"metrics": {f"metric {n}": 1.0 for n in range(20_000)}}})
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"comparison": {"by": "x" * 2_000_000, "compared": {"gain": {"value": 1.0}}}},
+        {"notes": ["x" * 2_000_000], "left_out": {"y" * 2_000_000: 1}},
+    ],
+)
+def test_a_result_that_is_larger_than_a_record_is_shortened(changed: dict[str, Any], made: Made) -> None:
+    found, now = made.make(**changed), InForce("mine")
+    deployed = deploy(Names("mine"), "if-better", found, now, 5)
+    assert all(len(each.value or b"") < 900_000 for each in deployed.outputs)
+    assert len(msgspec.json.encode(end_detail(found, deployed))) < 900_000

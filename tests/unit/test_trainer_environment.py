@@ -33,6 +33,10 @@ def test_secrets_stay_and_settings_go_with_it(tmp_path: Path) -> None:
         "AWS_SECRET_ACCESS_KEY": "x",
         "GITHUB_TOKEN": "x",
         "DB_PASSWORD": "x",
+        "db_password": "x",
+        "MYSQL_PWD": "x",
+        "SENTRY_DSN": "x",
+        "DATABASE_URL": "postgres://ann:x@db/prices",
     }
     command = child_command(loaded, settings, environ)
     assert command.command[-2:] == ("-m", "millstream.training.child")
