@@ -345,9 +345,12 @@ class ModelStore:
         return self._copies.get(model, topic_id)
 
     def is_log(self, manifest: Manifest, topic_id: str) -> bool:
-        """Return whether a topic holds, at the same offsets, all that a version learned. Raises VersionRefused."""
-        stream = stream_of(manifest.version.model)  # all models of a stream learn one log
-        return self._copies.has(stream, topic_id, manifest.topic_id, manifest.offset)
+        """Return whether a topic holds, at the same offsets, the log of a version's stream. Raises VersionRefused."""
+        return self.is_copy(stream_of(manifest.version.model), topic_id, manifest.topic_id, manifest.offset)
+
+    def is_copy(self, stream: str, topic_id: str, original: str, offset: int) -> bool:
+        """Return whether a topic holds, at the same offsets, a log's records before `offset`. Raises VersionRefused."""
+        return self._copies.has(stream, topic_id, original, offset)
 
     def copy_marks(self, target: ModelStore, model: str) -> None:
         """Copy a model's pins and its records of copied logs."""

@@ -11,6 +11,10 @@ from schemas.events import Event, Failure, Joined, Label, LabelValue, Lane, Outc
 
 MODEL_FAILED: Final = "model"
 """Code of the error where the model itself failed, served or in the shadow; another code is the event's own fault."""
+NO_VERSION: Final = "no-version"
+"""Code where a challenger had no version yet when the prediction was made: it was not asked, which is no failure."""
+NO_USABLE_VERSION: Final = "no-usable-version"
+"""Code where versions of a challenger were announced by then, and none can be loaded."""
 TRUE: Final = "true"
 FALSE: Final = "false"
 

@@ -83,6 +83,9 @@ class Claim(msgspec.Struct, frozen=True):
         The examples log, and the range of offsets.
     parent
         Version to go on from, as text; empty for none.
+    serving
+        What serves: a version as text, or the name of a model that learns from each event; empty if it is not known.
+        It is asked about the newest examples for which no answer was served.
     """
 
     epoch: int
@@ -90,6 +93,7 @@ class Claim(msgspec.Struct, frozen=True):
     begin: int
     end: int
     parent: str = ""
+    serving: str = ""
 
 
 def read_job(data: bytes) -> Job:

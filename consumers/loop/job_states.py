@@ -138,7 +138,7 @@ class JobStates:
                 known.state, known.step = "asked", None
         else:
             known.ending = _ending(record.detail)
-            known.state = state
+            known.state, known.step = state, None
         return True
 
     def open(self) -> list[KnownJob]:

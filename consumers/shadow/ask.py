@@ -9,11 +9,9 @@ from typing import Final, NamedTuple
 from consumers.model.river_model import Answer, ModelError, wire_value
 from consumers.shadow.versions import ChallengerVersions, Knowledge
 from runtime.exits import RoleFailure
-from schemas.comparisons import MODEL_FAILED, Challenger
+from schemas.comparisons import MODEL_FAILED, NO_USABLE_VERSION, NO_VERSION, Challenger
 from schemas.events import Features
 
-NO_VERSION: Final = "no-version"
-"""Error of a challenger that had no usable version when the prediction was made."""
 _LONGS: Final = range(-(2**63), 2**63)
 _FATAL: Final = (KeyboardInterrupt, SystemExit)
 
@@ -37,16 +35,23 @@ def ask(versions: ChallengerVersions, model: str, several: Sequence[Asked]) -> l
     known = ((versions.at(model, asked.time), asked) for asked in several)
     for _, run in groupby(known, key=lambda pair: id(pair[0])):
         pairs = [*run]
-        answers += _answers(model, pairs[0][0], [asked for _, asked in pairs])
+        answers += _answers(versions, model, pairs[0][0], [asked for _, asked in pairs])
     return answers
 
 
-def _answers(model: str, knows: Knowledge | None, several: Sequence[Asked]) -> list[Challenger]:
+def _answers(
+    versions: ChallengerVersions, model: str, knows: Knowledge | None, several: Sequence[Asked]
+) -> list[Challenger]:
     """Return the answers of one version."""
     if knows is None:
-        return [Challenger(model, -1, -1, -1, None, None, NO_VERSION)] * len(several)
+        return [_without_version(versions, model, asked) for asked in several]
     knows.face.ahead([asked.features for asked in several])
     return [_answer(model, knows, asked) for asked in several]
+
+
+def _without_version(versions: ChallengerVersions, model: str, asked: Asked) -> Challenger:
+    why = NO_USABLE_VERSION if versions.was_announced(model, asked.time) else NO_VERSION
+    return Challenger(model, -1, -1, -1, None, None, why)
 
 
 def _answer(model: str, knows: Knowledge, asked: Asked) -> Challenger:

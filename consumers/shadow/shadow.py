@@ -241,7 +241,7 @@ class Shadows:
             slices = self._settings.slices(prediction.features)
             note.unsliced += self._settings.sliced - len(slices)
             for answer in event.challengers:
-                note.note(answer.model, answer.error is None, answer.error is not None)
+                note.note(answer)
             value = writer.write(prediction, (event.offset, event.time), slices, event.challengers)
             outputs.append(Output(self._shadows, partition.partition, prediction.event_id, value))
             self._written[partition] = event.time

@@ -76,6 +76,10 @@ class ChallengerVersions:
             self._picked[model] = picked
         return picked[1]
 
+    def was_announced(self, model: str, time: int) -> bool:
+        """Return whether any version of a model was announced before `time`."""
+        return self._announcements.known(model, time) > 0
+
     def _pick(self, model: str, count: int) -> Knowledge | None:
         unusable = self._unusable.setdefault(model, {})
         for announced in self._announcements.newest(model, count):

@@ -27,6 +27,8 @@ class TrainingRequest(msgspec.Struct, frozen=True, kw_only=True):
         The examples log, and the range of offsets that is read.
     parent
         Version to go on from (`warm_start`), as text; empty for none.
+    serving
+        What is compared with where no answer was served, as in `Claim`.
     parameters
         Parameters that an earlier training has chosen, instead of a search: for `models verify`.
     folder
@@ -43,6 +45,7 @@ class TrainingRequest(msgspec.Struct, frozen=True, kw_only=True):
     begin: int
     end: int
     parent: str = ""
+    serving: str = ""
     parameters: dict[str, Any] | None = None
     folder: str
     definition: str = ""

@@ -46,6 +46,8 @@ TOLERANCE, ALONE, COMPARISON, REFIT = "tolerance", "alone", "comparison", "refit
 LEFT_OUT, NOTES = "left_out", "notes"
 _stored: Final = failpoint("trainer.stored")
 _MOST_BYTES: Final = 4 << 30
+_MOST_WHY: Final = 500  # characters
+_NOTHING_SERVED: Final = "nothing was served on the newest part, so it could not be compared"
 _MOST_ANNOUNCED: Final = 100_000  # bytes; Kafka takes records of 1 MB
 
 
@@ -187,7 +189,7 @@ class VersionMaker:
             "notes": result.notes,
         }
         text = version_text(version.model, version.epoch, version.examples)
-        return Trained(text, published, result.better, evidence, _why(result.comparison, evidence), detail)
+        return Trained(text, published, result.better, evidence, verdict(result.comparison, evidence), detail)
 
 
 def _part(comparison: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -204,19 +206,28 @@ def _evidence(comparison: dict[str, Any]) -> dict[str, float]:
         name: _part(compared, "gain").get(part) for name, part in (("mean", "value"), ("low", "low"), ("high", "high"))
     }
     figures["labels"] = compared.get("events")
+    if _count(comparison.get("asked_now")):
+        figures["asked_now"] = comparison["asked_now"]
     figures["challenger_loss"] = _part(compared, "loss").get("value")
     figures["champion_loss"] = _part(compared, "served_loss").get("value")
     return {name: float(value) for name, value in figures.items() if isinstance(value, (int, float))}
 
 
-def _why(comparison: dict[str, Any], evidence: dict[str, float]) -> str:
+def _count(told: Any) -> int:
+    return told if isinstance(told, int) and told > 0 else 0
+
+
+def verdict(comparison: dict[str, Any], evidence: dict[str, float]) -> str:
+    """Return what a comparison with what serves says, in a sentence."""
+    asked, seen = str(comparison.get("asked") or "")[:120], _count(comparison.get("seen"))
     if "mean" not in evidence:
-        return "nothing was served on the newest part, so it could not be compared"
+        why_not = str(comparison.get("not_asked") or _NOTHING_SERVED)[:_MOST_WHY]
+        return f"{asked}, which serves, has learned all {seen:,} newest examples: not compared" if seen else why_not
     by, labels = str(comparison.get("by", "loss"))[:60], int(evidence.get("labels", 0))
-    why = (
-        f"its mean loss ({by}) on the newest {labels:,} events is {evidence.get('challenger_loss', 0):.4g} instead of "
-        f"{evidence.get('champion_loss', 0):.4g}"
-    )
+    now = _count(comparison.get("asked_now"))
+    how = f" ({now:,} of which {asked} is asked about now)" if now else ""
+    new, old = evidence.get("challenger_loss", 0), evidence.get("champion_loss", 0)
+    why = f"its mean loss ({by}) on the newest {labels:,} events{how} is {new:.4g} instead of {old:.4g}"
     if "low" in evidence and "high" in evidence:
         why += f"; the difference is {evidence['low']:.4g} to {evidence['high']:.4g}"
     return why

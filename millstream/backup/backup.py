@@ -1,4 +1,4 @@
-"""Backup of a stream (versions, decisions, alerts, windows, examples) to a folder or object store.
+"""Backup of a stream (versions, decisions, jobs, alerts, windows, examples) to a folder or a store.
 
 A backup has the layout of a model store, so its versions are read and checked like any others. Beside them are pieces
 of the topics, each named by its hash. A file that names the pieces is written last and create-only; without it the
@@ -39,6 +39,7 @@ _PIECE_RECORDS: Final = 20_000
 _PIECE_BYTES: Final = 4 << 20
 _MOST_PIECE_BYTES: Final = 64 << 20
 _MOST_BYTES: Final = 64 << 20
+_OPTIONAL: Final = ("jobs", "alerts", PROFILES)
 Say = Callable[[str], None]
 Show = Callable[[int, int], None]
 
@@ -73,7 +74,7 @@ class LoggedTopic(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Backup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Contents of a backup. `profiles` and `alerts` are `None` if the stream had no such topic.
+    """Contents of a backup. `profiles`, `alerts` and `jobs` are `None` if the stream had no such topic.
 
     `prefix` is that of its topics, and `memory` is what its roles knew of `alerts` beside that topic.
     """
@@ -86,6 +87,7 @@ class Backup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     decisions: LoggedTopic
     profiles: LoggedTopic | None = None
     alerts: LoggedTopic | None = None
+    jobs: LoggedTopic | None = None
     memory: AlertMemory = AlertMemory()
     prefix: str = ""
 
@@ -98,6 +100,11 @@ class Backup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def alert_records(self) -> int:
         """Return the number of records of the alerts topic."""
         return 0 if self.alerts is None else self.alerts.records
+
+    @property
+    def job_records(self) -> int:
+        """Return the number of records of the jobs topic."""
+        return 0 if self.jobs is None else self.jobs.records
 
 
 _read_backup: Final = msgspec.json.Decoder(Backup).decode
@@ -112,9 +119,10 @@ class Made:
 
 
 def make(cluster: Cluster, names: Names, store: ModelStore, target: Backend, say: Say, show: Show) -> Made:
-    """Copy a stream's versions, decisions, alerts, profiles and examples log; continue an interrupted backup.
+    """Copy a stream's versions, decisions, jobs, alerts, profiles and examples log; continue an interrupted backup.
 
     Versions and profiles come before the log, so that it holds all that they have learned, and all that is in windows.
+    Jobs come before the versions, so that each job that is done there has its version.
 
     Raises
     ------
@@ -124,14 +132,17 @@ def make(cluster: Cluster, names: Names, store: ModelStore, target: Backend, say
     stream = names.stream
     if target.names(f"{stream}/backup"):
         raise BackupError(f"there is a backup of {stream} already: name an empty place for another one")
+    trainer = remembered(cluster, names).trainer  # before the jobs: a slot that was asked for has its job there
+    there = cluster.topic_info(*map(names.topic, _OPTIONAL))
+    first, *watched = [kind if names.topic(kind) in there else "" for kind in _OPTIONAL]
+    topics = {kind: _copy_topic(cluster, names.topic(kind), target, stream, show) for kind in (first,) if kind}
     copy = ModelStore(target, store.trust)
     models = store.models(stream)
     refused = [each for model in models for each in _copy_versions(store, copy, model, say)]
     memory, now = remembered(cluster, names), time.time_ns() // 1_000_000
-    there = cluster.topic_info(names.topic("alerts"), names.topic(PROFILES))
-    watched = [kind for kind in ("alerts", PROFILES) if names.topic(kind) in there]
-    kinds = ("decisions", *watched, "examples")
-    topics = {kind: _copy_topic(cluster, names.topic(kind), target, stream, show) for kind in kinds}
+    memory = msgspec.structs.replace(memory, trainer=trainer)
+    kinds = ("decisions", *filter(None, watched), "examples")
+    topics |= {kind: _copy_topic(cluster, names.topic(kind), target, stream, show) for kind in kinds}
     versions = sum(len(copy.versions(model)) for model in models)
     backup = Backup(FORMAT, stream, now, versions, **topics, memory=memory, prefix=names.prefix)
     if not backup.versions and not backup.examples.records:

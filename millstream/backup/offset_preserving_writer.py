@@ -1,9 +1,10 @@
-"""Writer of a restored log in which every record keeps its offset, with the holes between records.
+"""Writer of a restored log in which records keep their offsets and times, with the holes between them.
 
 Versions, skipped examples and dead letters refer to offsets, so a restored log must have the same ones. Transaction
 markers and aborted records have left holes in the original log. The writer sends records without a transaction. It
 fills a hole with records of a transaction that it aborts, which no reader sees; the marker takes the hole's last
 offset. Kafka assigns offsets without gaps, so each record's offset is known before it is sent, and checked afterwards.
+The times of records are kept where the topic takes those of the sender.
 """
 
 from __future__ import annotations
@@ -168,11 +169,13 @@ class LayoutWriter:
             self._at += 1
 
     def _send_plain(self, records: Sequence[LogRecord]) -> None:
-        futures = [self._plain.send(self._topic, _value(each), each.key, each.headers, 0) for each in records]
+        futures = [
+            self._plain.send(self._topic, _value(each), each.key, each.headers, 0, each.timestamp) for each in records
+        ]
         self._check(records, (future.get(timeout=_ACKNOWLEDGED_S).offset for future in futures))
 
     def _send_transacted(self, records: Sequence[LogRecord]) -> None:
-        outputs = [Output(self._topic, 0, each.key, _value(each), each.headers) for each in records]
+        outputs = [Output(self._topic, 0, each.key, _value(each), each.headers, each.timestamp) for each in records]
         self._check(records, _transacted(lambda: self._fill.send(outputs)))
 
     def _check(self, records: Sequence[LogRecord], offsets: Iterable[int]) -> None:

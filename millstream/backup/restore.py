@@ -1,15 +1,15 @@
 """Restore of a backup into an empty store and cluster: `millstream restore`.
 
-The order is: versions; the examples log, every record at its original offset, read back and compared; a signed record
-that the new topic is a copy of the old one; decisions; profiles and alerts. A learner refuses the topic until that
-record exists, so after an interrupted restore nothing is learned from half a log. The same command then writes the log
-again from the beginning.
+The order is: versions; the examples log, every record at its original offset with its time, read back and compared; a
+signed record that the new topic is a copy of the old one; decisions; profiles, alerts and jobs. A learner refuses the
+topic until that record exists, so after an interrupted restore nothing is learned from half a log. The same command
+then writes the log again from the beginning.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,16 @@ from millstream.backup.backup import Backup, BackupError, Show
 from millstream.backup.offset_preserving_writer import LayoutError, LogRecord, end_open_transaction, runs, write_log
 from millstream.backup.watching_again import watch_again
 from millstream.reading import topic_readers
-from model_store import AlreadyExists, Backend, LogCopy, ModelStore, VersionId
+from model_store import (
+    AlreadyExists,
+    Backend,
+    InvalidVersion,
+    LogCopy,
+    ModelStore,
+    NotFound,
+    VersionId,
+    VersionRefused,
+)
 from model_store.version_archive import trusted
 from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.errors import KafkaError
@@ -30,6 +39,9 @@ from schemas.model_updates import Published, read_model_update
 from schemas.topics import Names
 
 _GONE_S: Final = 20.0
+_TIMES: Final = "message.timestamp.type"
+_OF_SENDER: Final = "CreateTime"
+_OF_BROKER: Final = "LogAppendTime"
 
 
 @dataclass(frozen=True)
@@ -42,12 +54,16 @@ class RestoreTarget:
         A file on this machine that names the topic an unfinished restore has begun.
     create
         Creates the stream's missing topics.
+    trains
+        True for a stream with batch models: its jobs are restored. Those of others are carried out elsewhere, and would
+        be carried out again.
     """
 
     cluster: Cluster
     names: Names
     marker: Path
     create: Callable[[], object]
+    trains: bool = False
 
 
 def check(source: Backend, store: ModelStore, stream: str) -> Backup:
@@ -104,8 +120,8 @@ def restore(source: Backend, found: Backup, store: ModelStore, place: RestoreTar
         store.note_copy(copy)
     for model in versions.models(stream):
         versions.copy_marks(store, model)
-    _decide_again(source, found, place)
-    watch_again(source, found, place.cluster, place.names, _writer(place))
+    _decide_again(source, found, store, place)
+    watch_again(source, found, place.cluster, place.names, _writer(place), trains=place.trains)
     place.marker.unlink(missing_ok=True)
     return copy
 
@@ -175,15 +191,32 @@ def _write_log(source: Backend, found: Backup, place: RestoreTarget, show: Show)
     topic, log = _topic(place), found.examples
     try:
         all_runs = runs(backup.records(source, found.stream, log), log.end, log.last_hole)
+        _take_times(place.cluster, topic, _OF_SENDER)
         write_log(place.cluster, topic, _writer(place), all_runs, lambda at: show(at, log.end))
         if log.begin:
             with place.cluster.admin() as client:
                 client.delete_records({Partition(topic, 0): log.begin})
         _compare(source, found, place, show)
+        _take_times(place.cluster, topic, _OF_BROKER)
     except (LayoutError, KafkaError) as error:
         raise BackupError(
             f"{topic} has not been restored ({error}): run the same command again; it writes the log from its beginning"
         ) from error
+
+
+def _take_times(cluster: Cluster, topic: str, kind: str) -> None:
+    """Let a topic take the times of its records from their sender or from the broker, and wait until it does so.
+
+    The records of an examples log keep their times: a training splits uploaded examples by them, and reads the last
+    `window` of them.
+    """
+    with cluster.admin() as client:
+        client.alter_topic_config(topic, _TIMES, kind)
+        deadline = time.monotonic() + _GONE_S
+        while client.topic_configs([topic], [_TIMES]).get(topic, {}).get(_TIMES) != kind:
+            if time.monotonic() > deadline:
+                raise LayoutError(f"its {_TIMES} does not become {kind}")
+            time.sleep(0.05)
 
 
 def _compare(source: Backend, found: Backup, place: RestoreTarget, show: Show) -> None:
@@ -208,6 +241,7 @@ def _compare_one(wanted: LogRecord, found: Any) -> None:
         not same
         or (found.value or b"") != (wanted.value or b"")
         or [tuple(each) for each in found.headers] != [tuple(each) for each in wanted.headers]
+        or found.timestamp != wanted.timestamp
     ):
         raise LayoutError(f"offset {wanted.offset} does not hold what it held")
 
@@ -215,20 +249,33 @@ def _compare_one(wanted: LogRecord, found: Any) -> None:
 # --- decisions -------------------------------------------------------------------------------------
 
 
-def _decide_again(source: Backend, found: Backup, place: RestoreTarget) -> None:
-    """Write missing decisions, and those in force to the models topic for predictors and learners."""
+def _decide_again(source: Backend, found: Backup, store: ModelStore, place: RestoreTarget) -> None:
+    """Write missing decisions, and those in force to the models topic for predictors and learners.
+
+    A learner announces its newest version when it starts. That of a model without one is announced here.
+    """
     topic = place.names.topic("decisions")
     wanted = list(backup.records(source, found.stream, found.decisions))
     there = topic_again.written(place.cluster, topic, wanted)
     # A decision made since the restore takes precedence.
-    holds = {record.key: record for record in wanted if _is_decision(record)} if there <= len(wanted) else {}
+    of_batch = {f"{found.stream}.{name}" for name in place.names.batch}
+    in_force = [record for record in wanted if _is_in_force(record, store, of_batch)]
+    holds = {record.key: record for record in in_force} if there <= len(wanted) else {}
     topic_again.write(place.cluster, topic, wanted[there:])
     topic_again.write(place.cluster, place.names.topic("models"), list(holds.values()))
 
 
-def _is_decision(record: LogRecord) -> bool:
+def _is_in_force(record: LogRecord, store: ModelStore, of_batch: Collection[str]) -> bool:
+    """Return whether a record is a decision, or announces a restored version of a batch model."""
     try:
         state = read_model_update(record.value or b"").state
-    except CodecError:
+        if record.key != state.key.encode():
+            return False
+        if not isinstance(state, Published):
+            return True
+        if state.model not in of_batch:
+            return False
+        store.manifest(VersionId(state.model, state.epoch, state.examples), sha256=state.manifest_sha256)
+    except (CodecError, InvalidVersion, NotFound, VersionRefused):
         return False
-    return not isinstance(state, Published) and record.key == state.key.encode()
+    return True

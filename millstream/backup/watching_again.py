@@ -1,4 +1,4 @@
-"""Restore of windows and alerts, and of the memory that the monitor and the notifier have of them.
+"""Restore of windows, alerts and jobs, and of what monitor, notifier and trainer remember of them.
 
 The monitor finds the windows and goes on with the examples behind the last one. Its rules know which alerts are raised
 and when they acted, and the notifier which alerts its targets have got.
@@ -16,7 +16,8 @@ import msgspec
 from consumers.loop.log_faults import short_ids
 from consumers.monitor.offset_metadata import MonitorMetadata
 from consumers.monitor.windows import EXAMPLES
-from consumers.roles import MONITOR, NOTIFIER
+from consumers.roles import MONITOR, NOTIFIER, TRAINER
+from consumers.trainer.offset_metadata import TrainerMetadata
 from millstream.backup import backup, topic_again
 from millstream.backup.alert_memory import fitted
 from millstream.backup.backup import Backup, BackupError
@@ -33,12 +34,16 @@ if TYPE_CHECKING:
     from model_store import Backend
     from runtime.kafka_client.cluster import Cluster
 
-_PLACED: Final = (PROFILES, "alerts", "examples")
+_PLACED: Final = (PROFILES, "alerts", "examples", "jobs")
 _TOGETHER: Final = 100
 
 
-def watch_again(source: Backend, found: Backup, cluster: Cluster, names: Names, transactional_id: str) -> None:
-    """Write the windows and the alerts of a backup, then what the monitor and the notifier know of them.
+def watch_again(
+    source: Backend, found: Backup, cluster: Cluster, names: Names, transactional_id: str, *, trains: bool
+) -> None:
+    """Write the windows and the alerts of a backup, then what the monitor, the notifier and the trainer know of them.
+
+    `trains` is true for a stream with batch models, whose jobs are restored, too.
 
     What an interrupted restore has written stays, and so does an offset that a role has committed since.
 
@@ -54,17 +59,29 @@ def watch_again(source: Backend, found: Backup, cluster: Cluster, names: Names, 
     cleared = [LogRecord(-1, each.at, each.name.encode(), each.encode(), []) for each in fit.cleared]
     there = topic_again.written(cluster, topic, records)
     topic_again.write(cluster, topic, [*records, *cleared][there:])
+    jobs = names.topic("jobs")
+    if trains:
+        _jobs_again(source, found, cluster, jobs)
 
     ids = {name: short_ids(each.id) for name, each in cluster.topic_info(*map(names.topic, _PLACED)).items()}
     if fit.notifier is not None:
         offset, note = fit.notifier
         note = msgspec.structs.replace(note, topic_id=ids[topic])
         _place(cluster, names.group(NOTIFIER), transactional_id, {topic: (offset, note.encode())})
+    if trains and fit.trainer is not None:
+        at_work = {jobs: msgspec.structs.replace(fit.trainer, topic_id=ids[jobs])}
+        at_work[topic] = TrainerMetadata(topic_id=ids[topic])
+        _place(
+            cluster,
+            names.group(TRAINER),
+            transactional_id,
+            {name: (_end(cluster, name), each.encode()) for name, each in at_work.items()},
+        )
     profiles, examples = names.topic(PROFILES), names.topic("examples")
     judged = MonitorMetadata(topic_id=ids[profiles], judged=fit.rules)
     places = {profiles: (_end(cluster, profiles), judged.encode())}
     if not known:
-        # Records of the restored log have the time of the restore, so no window is made of them.
+        # The log is history: no window was made of it.
         places[examples] = found.examples.end, MonitorMetadata(topic_id=ids[examples]).encode()
     _place(cluster, names.group(MONITOR), transactional_id, places)
 
@@ -84,6 +101,16 @@ def _place(cluster: Cluster, group: str, transactional_id: str, places: Mapping[
         commit_places(cluster, transactional_id, group, committed)
     except (LayoutError, KafkaError) as error:
         raise BackupError(f"{group} has not got its offsets ({error}): run the same command again") from error
+
+
+# --- jobs ------------------------------------------------------------------------------------------
+
+
+def _jobs_again(source: Backend, found: Backup, cluster: Cluster, topic: str) -> None:
+    """Write the jobs of a backup, unless they are there: the trainer reads what it has done and has to do."""
+    records = [] if found.jobs is None else list(backup.records(source, found.stream, found.jobs))
+    there = topic_again.written(cluster, topic, records)
+    topic_again.write(cluster, topic, records[there:])
 
 
 # --- windows ---------------------------------------------------------------------------------------

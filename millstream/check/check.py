@@ -17,6 +17,7 @@ from millstream.check.model_checks import look_at_metrics, look_at_parts, look_a
 from millstream.check.round_trip import Trial, TrialError, differing, refuses_text, unanswered
 from millstream.check.row_checks import look_at_rows
 from millstream.check.sample_events import Sample, sample
+from millstream.check.watch_checks import look_at_watch
 from millstream.stream.batch import BatchModel
 from millstream.stream.load import LoadedStream
 from millstream.stream.model_parameters import walk
@@ -95,6 +96,7 @@ class _Check:
         yield from look_at_metrics(self._stream)
         yield from look_at_contract(self._stream, self._place)
         yield from look_at_alerts(self._stream)
+        yield from look_at_watch(self._stream)
         if impossible := list(look_at_limits(self._stream)):
             yield from impossible
             return

@@ -38,7 +38,7 @@ def backup(
     where: Where = HERE,
     json: Json = False,
 ) -> None:
-    """Copy a stream's versions, decisions, examples, windows and alerts. Its roles may keep running.
+    """Copy a stream's versions, decisions, examples, windows, alerts and jobs. Its roles may keep running.
 
     A backup contains neither the keys (keep a copy of MILLSTREAM_HOME/keys elsewhere) nor events and labels that are
     not joined yet. After an interruption, the same command continues.
@@ -69,13 +69,14 @@ def backup(
                 "decisions": found.decisions.records,
                 "windows": found.windows,
                 "alerts": found.alert_records,
+                "jobs": found.job_records,
             }
         )
         return
     print(
         f"{to} holds {found.versions} versions, {found.examples.records:,} examples, "
-        f"{found.decisions.records} decisions, {found.windows:,} windows and {found.alert_records:,} records of alerts "
-        f"of {names.stream}"
+        f"{found.decisions.records} decisions, {found.windows:,} windows, {found.alert_records:,} records of alerts "
+        f"and {found.job_records:,} of jobs of {names.stream}"
     )
     print(f"not in it, and needed to restore: the keys in {settings.keys}, and the stream file")
 
@@ -110,7 +111,8 @@ def restore(
         made = admin.create(cluster, names, partitions=found.partitions, label_wait_ms=found.labels.wait_ms)
         admin.require(made.ours())  # external topics may be missing while the log is restored
 
-    place = work.RestoreTarget(cluster, names, settings.state(names) / "restore", create)
+    place = work.RestoreTarget(cluster, names, settings.state(names) / "restore", create, trains=bool(found.batch))
+    jobs = backed_up.job_records if found.batch else 0
     with Bar("offsets") as bar:
         copy = work.restore(source, backed_up, store, place, bar.show)
     said = {
@@ -120,6 +122,7 @@ def restore(
         "decisions": backed_up.decisions.records,
         "windows": backed_up.windows,
         "alerts": backed_up.alert_records,
+        "jobs": jobs,
         "topic_id": copy.copy,
     }
     if json:
@@ -127,8 +130,8 @@ def restore(
         return
     print(
         f"{names.stream} has its {backed_up.versions} versions, {backed_up.examples.records:,} examples, "
-        f"{backed_up.decisions.records} decisions, {backed_up.windows:,} windows and "
-        f"{backed_up.alert_records:,} records of alerts again"
+        f"{backed_up.decisions.records} decisions, {backed_up.windows:,} windows, "
+        f"{backed_up.alert_records:,} records of alerts and {jobs:,} of jobs again"
     )
     print(f"`millstream run {stream}` continues from the newest version, in a new epoch")
 

@@ -143,7 +143,7 @@ def _whole(stream: str, job: str | None, where: Where) -> dict[str, Any]:
         return whole_job(cluster, names, job)
 
 
-def _stands(row: dict[str, Any]) -> str | None:
+def stands(row: dict[str, Any]) -> str | None:
     """Return how a job stands, in a few words."""
     if row["state"] == "done":
         return f"{row['version']}: {row['deployed']}"
@@ -166,7 +166,7 @@ def _cells(row: dict[str, Any]) -> list[object]:
         row["attempts"],
         row["by"],
         row["why"],
-        _stands(row),
+        stands(row),
     ]
 
 
@@ -179,7 +179,7 @@ def _fields(row: dict[str, Any]) -> dict[str, object]:
         "asked": f"{at(row['asked_at'])} by {row['by']}" + (f": {row['why']}" if row["why"] else ""),
         "attempts": row["attempts"],
         "last record": f"{at(row['at'])} by {row['process'] or row['by']}",
-        "how it stands": _stands(row),
+        "how it stands": stands(row),
     }
     if claim is not None:
         fields["trained on"] = f"offsets {claim['begin']} to {claim['end']} of the examples log"
@@ -187,11 +187,27 @@ def _fields(row: dict[str, Any]) -> dict[str, object]:
     if row["version"]:
         fields["version"] = row["version"]
         fields["why"] = row["reason"]
+    comparison = result.get("comparison")
+    if isinstance(comparison, dict):
+        fields["compared on"] = compared_on(comparison)
     for name in ("examples", "parameters", "left_out", "notes"):
         value = result.get(name)
         if value:
             fields[name.replace("_", " ")] = _pairs(value)
     return fields
+
+
+def compared_on(comparison: dict[str, Any]) -> str | None:
+    """Return how many of the newest examples count as served, how many were asked now, and how many not at all."""
+    compared, now, seen = comparison.get("compared"), comparison.get("asked_now") or 0, comparison.get("seen") or 0
+    parts = []
+    if isinstance(compared, dict):
+        parts.append(f"{compared.get('events', 0) - now:,} events as served")
+    if now:
+        parts.append(f"{now:,} without a served answer, about which {comparison.get('asked')} is asked now")
+    if seen:
+        parts.append(f"not on {seen:,} that {comparison.get('asked')} has learned or cannot be asked about")
+    return ", ".join([*parts, *filter(None, [comparison.get("not_asked")])]) or None
 
 
 def _pairs(value: Any) -> object:

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -37,7 +37,7 @@ from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.records import Partition
 from runtime.niceness import training_niceness
 from schemas.jobs import Claim, Job
-from schemas.model_names import version_text
+from schemas.model_names import name_of, version_text
 from schemas.topics import Names
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ def run_trainer(
     adopt_orphans()  # what a training leaves behind is ended with it
     store = open_store(settings.models, settings.keys, sign=True)
     followed = Followed(names)
-    trainings = LogTrainings(loaded, settings, cluster, names, store, folder, followed.announced)
+    log_id = cluster.topic_info(names.topic("examples"))[names.topic("examples")].id
+    trainings = LogTrainings(loaded, settings, cluster, names, store, folder, followed, log_id)
     rules = {name: batch_rules(name, model) for name, model in loaded.stream.batch.items()}
     trainer_settings = TrainerSettings(names, rules, names.process(TRAINER, instance), new_epoch)
     trainer = Trainer(trainer_settings, trainings, followed.in_force, say=say, memory=memory)
@@ -96,17 +97,27 @@ class Followed:
         self._names = names
         self._serving = ServingDecisions(names.stream)
         self._announced: dict[str, VersionId] = {}
+        self._decided: VersionId | None = None
 
     def follow(self, known: Known) -> None:
         """Apply the state of the models topic."""
         self._serving.follow(known)
         newest = {model: known.announced_of(model, 0)[:1] for model in self._names.model_ids}
         self._announced = {model: found[0].version for model, found in newest.items() if found}
+        self._decided = known.decided(0)
 
     def in_force(self) -> InForce:
         """Return which model serves."""
         now = self._serving.now(None)
         return InForce(now.champion.model, now.follows, now.pinned)
+
+    def to_ask(self) -> str:
+        """Return what serves, as `Claim.serving`: of a model that learns its name, since its versions come and go."""
+        model, version = self._serving.now(None).champion.model, self._decided
+        if version is None and name_of(model) in self._names.batch:
+            version = self._announced.get(model)
+            return "" if version is None else version_text(model, version.epoch, version.examples)
+        return name_of(model) if version is None else version_text(version.model, version.epoch, version.examples)
 
     def announced(self, model: str) -> VersionId | None:
         """Return the newest announced version of a model."""
@@ -132,7 +143,7 @@ def child_command(
 ) -> ChildCommand:
     """Return how a training is started: with the same settings, and without secrets that it does not need.
 
-    `reads_store` is true for one that goes on from an earlier version, which may be in an object store.
+    `reads_store` is true for one that asks or goes on from earlier versions, which may be in an object store.
     """
     needless = {
         getattr(target, each.name) for target in loaded.stream.notify for each in fields(target) if "_env" in each.name
@@ -156,8 +167,10 @@ class LogTrainings:
     ----------
     folder
         Where each training has a folder of its own.
-    announced
-        Returns the newest announced version of a model, which retention keeps.
+    followed
+        Knows what serves, and the newest announced version of a model, which retention keeps.
+    log_id
+        Id of the examples topic when this process started.
     """
 
     loaded: LoadedStream
@@ -166,7 +179,8 @@ class LogTrainings:
     names: Names
     store: ModelStore
     folder: Path
-    announced: Callable[[str], VersionId | None]
+    followed: Followed
+    log_id: str
 
     def claim(self, job: Job, newest_epoch: int) -> Claim:
         """Return the range of the log for a job. Raises NoWork if it holds nothing."""
@@ -185,26 +199,32 @@ class LogTrainings:
         newest = versions[-1] if versions else None
         epoch = max(newest_epoch, 0 if newest is None else newest.epoch) + 1
         parent = version_text(model, newest.epoch, newest.examples) if newest and batch.warm_start else ""
-        return Claim(epoch, self.cluster.topic_info(topic)[topic].id, begin, end, parent)
+        topic_id = self.cluster.topic_info(topic)[topic].id
+        return Claim(epoch, topic_id, begin, end, parent, self.followed.to_ask())
 
     def start(self, job: Job, attempt: int, claim: Claim) -> Run:
         """Begin a training in a child process."""
         folder = self.folder / f"{job.model}-{claim.epoch}-{attempt}"
+        # A job that was claimed before a backup goes on with the restored log, under the name that its version had.
+        restored = claim.topic_id != self.log_id and self.store.is_copy(
+            self.names.stream, self.log_id, claim.topic_id, claim.end
+        )
         definition = definition_of(self.loaded.of_model(job.model))
         request = TrainingRequest(
             stream=str(self.loaded.path),
             model=job.model,
             job=job.id,
             attempt=attempt,
-            topic_id=claim.topic_id,
+            topic_id=self.log_id if restored else claim.topic_id,
             begin=claim.begin,
             end=claim.end,
             parent=claim.parent,
+            serving=claim.serving,
             folder=str(folder),
             definition=definition.hash,
             contract=definition.contract,
         )
-        child = child_command(self.loaded, self.settings, reads_store=bool(claim.parent))
+        child = child_command(self.loaded, self.settings, reads_store=bool(claim.parent or claim.serving))
         return ChildRun(child, request, lambda result: self._finish(job, claim, result, folder))
 
     def _finish(self, job: Job, claim: Claim, result: TrainingResult, folder: Path) -> Trained:
@@ -213,7 +233,7 @@ class LogTrainings:
         most = self.loaded.stream.batch[job.model].memory_bytes
         maker = VersionMaker(self.store, definition_of(loaded), loaded.stream.task, most_bytes=most)
         trained = maker.make(job, claim, result, folder)
-        announced = self.announced(loaded.model_id)
+        announced = self.followed.announced(loaded.model_id)
         keep = {VersionId.parse(trained.version, loaded.model_id), *([] if announced is None else [announced])}
         with contextlib.suppress(StoreError):  # what is not deleted now is deleted after the next training
             self.store.prune(loaded.model_id, loaded.stream.kept_versions, keep, trained=True)

@@ -30,6 +30,8 @@ class ComparedState:
         Shadows that wait for a label.
     answers, errors
         Shadow answers by model, and events that it could not answer.
+    unasked
+        By model, events that came before it had a version that has learned anything.
     """
 
     share: float
@@ -39,6 +41,7 @@ class ComparedState:
     shadows_waiting: int
     answers: Mapping[str, int]
     errors: Mapping[str, int]
+    unasked: Mapping[str, int]
 
     def lines(self) -> list[str]:
         """Return the counts in words, first of all models, then of each."""
@@ -49,8 +52,15 @@ class ComparedState:
         )
         return [
             total,
-            *(f"{model}: {count:,} answers, {self.errors[model]:,} errors" for model, count in self.answers.items()),
+            *(
+                f"{model}: {count:,} answers, {self.errors[model]:,} errors{self._not_asked(model)}"
+                for model, count in self.answers.items()
+            ),
         ]
+
+    def _not_asked(self, model: str) -> str:
+        count = self.unasked[model]
+        return f"; {count:,} events came before its first version" if count else ""
 
 
 def compared_state(now: StreamSnapshot) -> ComparedState | None:
@@ -65,6 +75,7 @@ def compared_state(now: StreamSnapshot) -> ComparedState | None:
         left_out=sum(each.left_out for each in shadows),
         comparisons=sum(each.seq for each in judged),
         shadows_waiting=sum(each.waiting[0] for each in judged),
-        answers={model: answers for model, (answers, _) in counts.items()},
-        errors={model: errors for model, (_, errors) in counts.items()},
+        answers={model: of.answers for model, of in counts.items()},
+        errors={model: of.errors for model, of in counts.items()},
+        unasked={model: of.unasked for model, of in counts.items()},
     )

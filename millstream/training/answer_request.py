@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -57,22 +58,29 @@ def answer() -> int:
 
 def _train(request: TrainingRequest, settings: Settings, out: Messages) -> TrainingMessage:
     from millstream.stream.load import LoadError, load_stream
+    from millstream.training.asking_now import AskingNow
     from millstream.training.reading import collected, read_range
     from millstream.training.training import Task, train
     from millstream.training.warm_start import parent_of
     from model_store import open_store
 
     try:
-        loaded = load_stream(request.stream).of_model(request.model)
+        whole = load_stream(request.stream)
+        loaded = whole.of_model(request.model)
     except LoadError as error:
         raise CannotTrain(str(error)) from error
     _insist_on_definition(loaded, request)
     stream = loaded.stream
-    parent = None
+    cluster, names = settings.cluster(), settings.names(stream)
+    parent, ask_now = None, None
+    if request.parent or request.serving:
+        store = open_store(settings.models, settings.keys, sign=False)
     if request.parent:
-        version = VersionId.parse(request.parent, loaded.model_id)
-        parent = parent_of(open_store(settings.models, settings.keys, sign=False), version, request.topic_id)
-    task = Task(stream, Path(request.folder), request.parameters, parent)
+        parent = parent_of(store, VersionId.parse(request.parent, loaded.model_id), request.topic_id)
+    if request.serving:
+        read = partial(read_range, cluster, names, request.topic_id)
+        ask_now = AskingNow(whole, store, request.topic_id, read, request.serving, _say)
+    task = Task(stream, Path(request.folder), request.parameters, parent, ask_now)
 
     def end(why: str) -> NoReturn:
         out.send(TrainingFailed(why))
@@ -80,9 +88,13 @@ def _train(request: TrainingRequest, settings: Settings, out: Messages) -> Train
 
     memory = Memory(task.model.memory_bytes, end)
     memory.start()
-    records = read_range(settings.cluster(), settings.names(stream), request.topic_id, request.begin, request.end)
+    records = read_range(cluster, names, request.topic_id, request.begin, request.end)
     count = request.end - request.begin
     return train(task, collected(stream, task.model, records, count, memory, out.progress), memory, out.progress)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _settings() -> Settings:

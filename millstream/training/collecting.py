@@ -152,6 +152,8 @@ class Collector:
         examples.offsets[index] = record.offset
         examples.imported[index] = entry.times is None
         examples.served[index] = _served(entry)
+        if entry.times is None and self._rules.contract.sees is not None:
+            examples.whole[index] = entry.features
         if self._slices is not None:
             # From the event's own features: the model may be given fewer.
             examples.slices[index] = self._slices(entry.features)
@@ -161,6 +163,7 @@ class Collector:
     def _forget(self, index: int) -> None:
         """Forget the example that another one replaces in the sample."""
         self.examples.corrections.pop(index, None)
+        self.examples.whole.pop(index, None)
         indexes = self._indexes[self._ids[index]]
         indexes.remove(index)
         if not indexes:

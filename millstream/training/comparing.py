@@ -21,6 +21,7 @@ from millstream.stream.processor_rules import learning_rules
 from millstream.stream.promotion_rule import loss_rule
 from millstream.stream.slices import SliceValues
 from millstream.stream.stream import Stream
+from millstream.training.asking_now import AskNow, CannotAsk, Unserved
 from millstream.training.examples import Examples
 from schemas.events import Scalar
 
@@ -55,13 +56,18 @@ class Comparison(msgspec.Struct, frozen=True):
     tested
         The new model on all examples of the test part.
     compared
-        Both on those of them that were served.
+        Both on those of them that were served, or about which what serves could be asked now.
     slices
         Both by slice, the largest first.
     from_ms, to_ms
         Broker's times of the first and the last prediction of the test part.
     answers
         Hash of the new model's answers to all of the test part, in full precision.
+    asked, asked_now, seen
+        What was asked now, as people write it; on how many of the compared examples; and how many others were left out
+        because it has learned them.
+    not_asked
+        Why nothing was asked now although no answer was served for some; empty if it was.
     """
 
     by: str
@@ -71,9 +77,13 @@ class Comparison(msgspec.Struct, frozen=True):
     from_ms: int
     to_ms: int
     answers: str = ""
+    asked: str = ""
+    asked_now: int = 0
+    seen: int = 0
+    not_asked: str = ""
 
     def better(self, at_least: float) -> bool | None:
-        """Return whether the whole interval of the gain lies above `at_least`; `None` if nothing was served."""
+        """Return whether the whole interval of the gain lies above `at_least`; `None` if nothing was compared."""
         if self.compared is None or self.compared.gain is None:
             return None
         low = self.compared.gain.low
@@ -91,7 +101,9 @@ class _Rows(NamedTuple):
     served_losses: Numbers  # NaN where nothing was served
 
 
-def compare(stream: Stream, examples: Examples, test: Numbers, face: RiverModel) -> Comparison:
+def compare(
+    stream: Stream, examples: Examples, test: Numbers, face: RiverModel, ask_now: AskNow | None = None
+) -> Comparison:
     """Return the comparison of a model with what served.
 
     Parameters
@@ -100,6 +112,8 @@ def compare(stream: Stream, examples: Examples, test: Numbers, face: RiverModel)
         The stream, with the batch model as its model.
     test
         Indexes of the newest examples, in the order of their predictions. Each counts with its last label.
+    ask_now
+        Asks what serves about those for which no answer was served; without it they are not compared.
     """
     indexes = test.tolist()
     rule = rule_of(stream)
@@ -107,6 +121,7 @@ def compare(stream: Stream, examples: Examples, test: Numbers, face: RiverModel)
     truths, _ = examples.known_at(indexes, None)
     new = answers_of(face, [examples.features[each] for each in indexes])
     served = [examples.served[each] for each in indexes]
+    now = _ask(examples, indexes, served, ask_now)
     rows = _Rows(
         truths,
         new,
@@ -130,7 +145,29 @@ def compare(stream: Stream, examples: Examples, test: Numbers, face: RiverModel)
         rows.times[0][0],
         rows.times[-1][0],
         hashlib.blake2b(repr(new).encode(), digest_size=32).hexdigest(),
+        **now,
     )
+
+
+def _ask(
+    examples: Examples, indexes: Sequence[int], served: list[Served | None], ask_now: AskNow | None
+) -> dict[str, Any]:
+    """Fill in the answers that were not served, as they are now; return what the comparison says of that."""
+    places = [place for place, answer in enumerate(served) if answer is None]
+    if not places or ask_now is None:
+        return {}
+    several = []
+    for index in (indexes[place] for place in places):
+        features = examples.whole.get(index, examples.features[index])
+        several.append(Unserved(examples.offsets[index], examples.predicted[index], examples.labelled[index], features))
+    try:
+        name, answers = ask_now(several)
+    except CannotAsk as error:
+        return {"not_asked": str(error)}
+    for place, answer in zip(places, answers, strict=True):
+        served[place] = answer
+    count = sum(answer is not None for answer in answers)
+    return {"asked": name, "asked_now": count, "seen": len(places) - count}
 
 
 def rule_of(stream: Stream) -> LossRule:

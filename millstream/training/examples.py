@@ -51,6 +51,8 @@ class Examples:
         The answers that were served; `None` for an imported example.
     slices
         Value of each event by name of the slice.
+    whole
+        All features of an imported example, by its index, where the model is given fewer.
     corrections
         Later labels, in their order, by the index of the example.
     """
@@ -64,6 +66,7 @@ class Examples:
     imported: array[int] = field(default_factory=lambda: array("b"))
     served: list[Served | None] = field(default_factory=list)
     slices: list[dict[str, str]] = field(default_factory=list)
+    whole: dict[int, Features] = field(default_factory=dict)
     corrections: dict[int, list[Corrected]] = field(default_factory=dict)
 
     def __len__(self) -> int:

@@ -119,6 +119,7 @@ class Search:
         fits = [self._fit(parameters, *part) for parameters in candidates.values() for part in rung.parts]
         told = f"search: {len(candidates)} candidates on {rung.rows} rows"
         results: list[tuple[float | None, str]] = []
+        progress(self._done, total, told)  # the first fits may take long
         for result in self._runs(fits):
             results.append(_checked(result))
             self._done += 1

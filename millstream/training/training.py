@@ -20,6 +20,7 @@ from millstream.estimators.fitting import CannotTrain, Numbers, Recipe, Table, f
 from millstream.estimators.trial import depends_on_company, face_of, try_fit
 from millstream.stream.batch import BatchModel
 from millstream.stream.stream import Stream
+from millstream.training.asking_now import AskNow
 from millstream.training.cluster import on_cluster
 from millstream.training.collecting import Collector
 from millstream.training.comparing import Comparison, compare
@@ -61,12 +62,15 @@ class Task:
         Chosen before, instead of a search.
     parent
         The version to go on from, if there is one.
+    ask_now
+        Asks what serves about examples without a served answer; without it they are not compared.
     """
 
     stream: Stream
     folder: Path
     parameters: Mapping[str, Any] | None = None
     parent: Parent | None = None
+    ask_now: AskNow | None = None
 
     @property
     def model(self) -> BatchModel:
@@ -132,7 +136,9 @@ class _Training:
         estimator, form = self._saved(estimator, tables.form, newest)
         _saved()
         self._progress(0, 1, f"test on {len(split.test)} rows")
-        comparison = compare(self._task.stream, self._examples, split.test, self._face(estimator, form))
+        comparison = compare(
+            self._task.stream, self._examples, split.test, self._face(estimator, form), self._task.ask_now
+        )
         _tested()
         trained = split.train
         if model.final == "refit":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -97,18 +98,27 @@ class Versions:
         self._decided: VersionId | None = None
         self._model = self._serves = feed.model
         self._noted: ServedVersion | None = None
+        self._loading = threading.Lock()  # the feed is called from one thread at a time
+        self._read = False
         self.followed = False
         """True once the models topic was read; until then the version of the note serves."""
 
     def follow(self, known: Known) -> None:
         """Follow the models topic; called in the thread that reads it. Never raises."""
-        self._feed.follow(known)
+        self._read = True
+        with self._loading:
+            self._feed.follow(known)
         self._decided, self._serves = known.decided(0), known.serves(self._model, 0)
         self.followed = True
         self._note()
 
     def begin_with(self, last: LastServed) -> None:
-        """Serve the version that was served last, until the models topic is read."""
+        """Serve the version that was served last, until the models topic is read; its version may be loading slowly."""
+        with self._loading:
+            if not self._read:
+                self._begin_with(last)
+
+    def _begin_with(self, last: LastServed) -> None:
         decision = Serving(last.model, 0, last.epoch, last.examples, SERVER, "served last")
         known = Known()
         known.take(decision.key.encode(), ModelUpdate(last.at_ms, decision).encode())

@@ -123,10 +123,12 @@ def test_a_model_that_left_the_file_is_counted_no_longer_and_a_new_one_is_there_
     site.log.now += 1
     site.predict("a")
     site.drain()
-    assert told(site, "a").models == {"sim.forest": (1, 0), "sim.line": (0, 1)}
+    assert told(site, "a").models == {"sim.forest": (1, 0), "sim.line": (0, 0)}
+    assert told(site, "a").unasked == {"sim.line": 1}, "there was nothing to ask, which is no error"
     site.settings["models"] = ("sim", "sim.line", "sim.new")
     site.drain()
-    assert told(site, "a").models == {"sim.line": (0, 1), "sim.new": (0, 0)}
+    assert told(site, "a").models == {"sim.line": (0, 0), "sim.new": (0, 0)}
+    assert told(site, "a").unasked == {"sim.line": 1}
 
 
 def test_a_pruned_version_is_replaced_by_the_newest_older_one_and_its_age_is_told() -> None:
@@ -142,6 +144,17 @@ def test_a_pruned_version_is_replaced_by_the_newest_older_one_and_its_age_is_tol
     assert (answer.examples, answer.age_ms, answer.error) == (old.examples, 100, None)
     assert any("gives no shadow answers" in line for line in site.said)
     assert site.answers()["a"]["sim.line"].error == "no-version"
+
+
+def test_a_model_of_which_no_announced_version_is_left_fails_and_is_not_merely_unasked() -> None:
+    site = Site()
+    only = site.announce("sim.forest", 1)
+    site.log.now += 50
+    site.predict("a")
+    site.backend.delete(version_place(only))
+    site.drain()
+    assert site.answers()["a"]["sim.forest"].error == "no-usable-version"
+    assert told(site, "a").models["sim.forest"] == (0, 1)
 
 
 def test_a_store_that_does_not_answer_stops_the_role_rather_than_another_version_answering() -> None:

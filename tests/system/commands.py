@@ -58,6 +58,7 @@ def traced(stream: Stream, event_id: str) -> tuple[int, Any]:
     """Return the exit code of `trace` and its JSON, which it prints whatever the code is."""
     done = command_server.run("trace", stream.names.stream, event_id, "--json", env=stream.environment())
     assert "Traceback" not in done.stderr
+    assert done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout)
 
 

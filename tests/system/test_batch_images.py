@@ -132,3 +132,24 @@ def test_images_are_answered_while_their_model_is_trained_again(stream: Stream, 
         print(f"right: {right(stream, 'then', 1100):.3f} before, {right(stream, 'last', 1500):.3f} after")
         assert right(stream, "last", 1500) > right(stream, "then", 1100) + 0.2
     assert not [each for each in predictions(stream) if each.outcome.error]
+
+
+@pytest.mark.full
+def test_uploaded_images_alone_promote_a_model_and_then_its_next_version(stream: Stream, tmp_path: Path) -> None:
+    """Nobody asked for an answer to them: what serves is asked, as it stood before it had learned them."""
+    ref = stream.ref
+    with running(stream, tmp_path / "run.log"):
+        millstream(stream, "import", ref, rows(tmp_path / "first.jsonl", range(500)))
+        until_learned(stream, 500)
+        first = told(stream, "train", ref, "net", "--wait")
+        assert first["deployed"] == "it is better, and serves instead of main", first
+        assert "(100 of which 1/400 is asked about now)" in first["reason"]
+        # Another scanner: the version that serves has never seen its images.
+        millstream(stream, "import", ref, rows(tmp_path / "new.jsonl", range(500, 1100), 1))
+        second = told(stream, "train", ref, "net", "--wait")
+        assert second["deployed"] == "its model serves, and it is better: it serves now", second
+        assert f"(220 of which {first['version']} is asked about now)" in second["reason"]
+        millstream(stream, "publish", ref, rows(tmp_path / "then.jsonl", range(1100, 1200), 1), "--rate", "300")
+        until_served(stream, second["version"])
+    said = millstream(stream, "jobs", "show", ref)
+    assert f"0 events as served, 220 without a served answer, about which {first['version']} is asked now" in said

@@ -120,6 +120,8 @@ def test_a_batch_model_is_asked_in_the_shadow_serves_and_is_recomputed(stream: S
         answers = sorted(until_shadowed(stream, 260), key=lambda each: each.time)[-20:]
         assert all({each.model for each in said.challengers} == {"both.gbdt"} for said in answers)
         assert all(each.prediction in (True, False) for said in answers for each in said.challengers)
+        counts = told(stream, "status", stream.ref)["compared"]
+        assert (counts["errors"]["gbdt"], counts["unasked"]["gbdt"]) == (0, 200), "before its first version: no errors"
 
         millstream(stream, "models", "promote", stream.ref, "gbdt", "--why", "better")
         until_served(stream, "gbdt:1/200")

@@ -10,6 +10,7 @@ import pytest
 from consumers.loop.alert_states import AlertStates
 from consumers.monitor.rules.state import RulesState, RuleState
 from consumers.notifier.offset_metadata import NotifierMetadata, TargetNote
+from consumers.trainer.offset_metadata import TrainerMetadata, Working, Written
 from millstream.backup.alert_memory import AlertMemory, Fitted, fitted
 from millstream.backup.offset_preserving_writer import LogRecord
 from schemas.alerts import Alert, AlertNote, read_alert_record
@@ -40,7 +41,7 @@ def state_of(fit: Fitted) -> RulesState:
 def test_the_rules_remember_what_is_raised_and_when_they_acted() -> None:
     records = [alert(3, "monitor.f1", **FULL), alert(5, "monitor.drift", rule="drift")]
     fit = fitted(AlertMemory(rules(f1=100, drift=200)), records, NOW)
-    assert fit == ([], rules(f1=100, drift=200), None)
+    assert fit == ([], rules(f1=100, drift=200), None, None)
     assert state_of(fit).done == {"rollback": [7]}
 
 
@@ -51,6 +52,22 @@ def test_an_alert_that_was_raised_or_cleared_while_the_backup_was_made() -> None
     at = (NOW - 60_000) // 1000
     assert state.rules == {"drift": RuleState(raised=at, told=at)}
     assert (state.judged, state.began) == ({"examples": 9}, 5)
+
+
+def test_the_trainer_keeps_its_slots_counts_and_alerts_but_not_what_it_was_at() -> None:
+    was = TrainerMetadata(
+        topic_id="old",
+        slots={"gbdt": 5},
+        written=Written("gbdt.1", "running", 1),
+        working=Working("gbdt.1", "gbdt", 1, 7),
+        trained=3,
+        alerts=["trainer.failed.gone", "trainer.failed.gbdt"],
+    )
+    records = [alert(1, "trainer.failed.gbdt"), alert(2, "trainer.failed.net"), alert(3, "learner.memory")]
+    fit = fitted(AlertMemory(trainer=was.encode()), records, NOW)
+    assert [each.name for each in fit.cleared] == ["learner.memory"]
+    wanted = TrainerMetadata(slots={"gbdt": 5}, trained=3, alerts=["trainer.failed.gbdt", "trainer.failed.net"])
+    assert fit.trainer == wanted
 
 
 def test_what_a_rule_is_about_to_raise_stays() -> None:

@@ -419,3 +419,22 @@ def test_metrics_must_fit_the_task(tmp_path: Path, more: str, severity: str, tex
 def test_a_source_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     found = report(tmp_path, LR, before='SOURCE = "river:NoSuchSet"')
     assert "SOURCE: river:NoSuchSet is no data set" in said(found, "error", "events")
+
+
+@pytest.mark.parametrize(
+    ("watch", "warned"),
+    [
+        ('reference="1m", window="5s"', "has 12 windows; 20 are needed"),
+        ('reference="100s", window="5s"', ""),
+        ('reference="2026-11-01 to 2026-11-02", window="2h"', "has 12 windows; 20 are needed"),
+        ('reference="5d", window="1d"', ""),
+        ('reference="epoch 1"', ""),
+    ],
+)
+def test_a_reference_of_too_few_windows_is_named_with_the_way_out(tmp_path: Path, watch: str, warned: str) -> None:
+    found = report(tmp_path, LR, f"watch=Watch({watch})", before="from millstream import Watch")
+    text = said(found, "warning", "watch")
+    assert bool(text) == bool(warned)
+    assert warned in text
+    if "1m" in watch:
+        assert "make it '100s' or longer, or window= shorter" in text

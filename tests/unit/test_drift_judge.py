@@ -126,6 +126,56 @@ def test_the_same_stream_without_a_change_has_no_finding() -> None:
     assert judge.note == ""
 
 
+SECONDS = DriftRules(5_000, 1 / (30 * DAY_MS), Trailing(60_000))
+"""Twelve windows in the reference: too few for thresholds."""
+
+
+def shifted(by: float, rules: DriftRules, *, seed: int = 7, until: int = 30) -> tuple[Judge, set[tuple[str, str]]]:
+    """Return the judge of a stream whose mean moves by so many standard deviations, and all that it has found."""
+    random, judge, found = np.random.default_rng(seed), Judge(rules), set[tuple[str, str]]()
+    for number in range(until):
+        rows = usual(random)
+        if number >= 20:
+            rows = [{**row, "amount": row["amount"] + 2 * by} for row in rows]
+        judgement = judge.take(window(number, rows, span=rules.window_ms))
+        found |= named(judgement.findings) if judgement is not None else set()
+    return judge, found
+
+
+def test_a_large_shift_is_found_though_it_enters_the_short_reference() -> None:
+    judge, found = shifted(4, SECONDS, until=24)
+    assert ("mean", "feature:amount") in found
+    [finding] = [each for each in judge.findings if each.check == "mean"]
+    assert (finding.by_size, finding.since_ms) == (True, START + 20 * 5_000)
+    assert finding.usual == pytest.approx(10, abs=0.5), "what it is compared with has nothing of the shift"
+    assert judge.note == ("the reference is short (12 windows; 20 are needed): only large effects are found")
+
+
+def test_what_takes_two_windows_is_found_though_the_first_is_in_the_reference_of_the_second() -> None:
+    """A window in which a shape has changed is an outlier of 24, and widens the thresholds for the next one."""
+    random, judge = np.random.default_rng(7), Judge(replace(RULES, reference=Trailing(DAY_MS)))
+    found = set[tuple[str, str]]()
+    for number in range(56):
+        rows = usual(random)
+        judgement = judge.take(window(number, CHANGES["two halves"][0](rows) if number >= 50 else rows))
+        found |= named(judgement.findings) if judgement is not None else set()
+    assert ("quantiles", "feature:amount") in found
+
+
+def test_one_window_alone_is_no_finding_where_the_reference_is_short() -> None:
+    random, judge = np.random.default_rng(7), Judge(SECONDS)
+    for number in range(40):
+        rows = usual(random)
+        if number == 20:
+            rows = [{**row, "amount": row["amount"] + 8} for row in rows]
+        judgement = judge.take(window(number, rows, span=5_000))
+        assert judgement is None or named(judgement.findings) <= {("new categories", "feature:colour")}
+
+
+def test_a_short_reference_finds_nothing_where_there_is_nothing() -> None:
+    assert [shifted(0, SECONDS, seed=seed, until=60)[1] for seed in range(10)] == [set()] * 10
+
+
 def test_a_finding_names_value_usual_and_threshold_and_ends_when_the_value_is_back() -> None:
     random, judge, ended = np.random.default_rng(7), Judge(RULES), []
     for number in range(8 * 24 + 20):

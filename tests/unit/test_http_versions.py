@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from consumers.model.models_topic_state import Known
 from consumers.model.river_model import wrap
 from consumers.predictor.predictor import ServedVersion
 from schemas.model_updates import ModelUpdate, Serving
-from server.answering.versions import Versions, VersionTooOld
+from server.answering.versions import LastServed, Versions, VersionTooOld
 
 
 class _Feed:
@@ -43,6 +44,35 @@ def versions(path: Path, feed: _Feed, decided: int | None = None) -> Versions:
     made = Versions(feed, path / "last.json", 4, 4)  # type: ignore[arg-type]
     made.follow(known)
     return made
+
+
+class _SlowFeed(_Feed):
+    """Takes long to load what the models topic asks for, and counts what it is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(500)
+        self.begun, self.go_on, self.calls = threading.Event(), threading.Event(), 0
+
+    def follow(self, known: Known) -> None:
+        self.calls += 1
+        self.begun.set()
+        assert self.go_on.wait(30)
+
+
+def test_a_version_that_loads_slowly_is_not_taken_for_a_kafka_that_is_away(tmp_path: Path) -> None:
+    """What served last may be older than what is being loaded, and would be loaded beside it and serve after it."""
+    feed, said = _SlowFeed(), list[str]()
+    made = Versions(feed, tmp_path / "last.json", 4, 4, said.append)  # type: ignore[arg-type]
+    follows = threading.Thread(target=made.follow, args=(Known(),))
+    follows.start()
+    assert feed.begun.wait(30)
+    begins = threading.Thread(target=made.begin_with, args=(LastServed("fraud", 3, 400, 4, 4, 1),))
+    begins.start()
+    begins.join(1)
+    feed.go_on.set()
+    begins.join(30)
+    follows.join(30)
+    assert (feed.calls, said) == (1, [])
 
 
 def test_a_decision_for_an_older_version_is_409_at_once(tmp_path: Path) -> None:

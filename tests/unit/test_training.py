@@ -34,7 +34,7 @@ from consumers.model.row_form import RowForm
 from consumers.trainer.training_messages import ESTIMATOR
 from millstream.estimators.declared_form import form_of
 from millstream.estimators.fitting import CannotTrain
-from millstream.training.searching import Search
+from millstream.training.searching import Search, one_by_one
 from millstream.training.splitting import newest_apart
 from millstream.training.tables import Tables
 from model_store.estimators import loads_estimator
@@ -243,3 +243,18 @@ def test_the_smallest_rung_holds_a_rare_class(tmp_path: Path) -> None:
     smallest = search_of._train[search_of._order[: len(split.train) // 3]]
     assert {collector.examples.labels[each] for each in smallest} == {"rare", "True", "False"}
     assert trained(stream, log, tmp_path).table[0]["rows"] == len(split.train) // 3
+
+
+def test_a_search_says_what_it_does_before_its_first_fit() -> None:
+    stream = stream_with(linear, search={"logisticregression__C": [0.1, 1.0]}, candidates=2)
+    collector, told = collected_from(stream, records(simple_rows(300))), list[str]()
+    split = newest_apart(collector.examples, 0.2)
+    tables = Tables(collector.examples, split.train, "binary", form_of(stream, collector.examples.features, ()))
+
+    def runs(fits: Any) -> Any:
+        assert told == ["0: search: 2 candidates on 235 rows"], "the first fits may take hours"
+        return one_by_one(fits)
+
+    search = Search(stream.model, collector.examples, split, tables, runs)  # type: ignore[arg-type]
+    search.run(lambda done, of, text: told.append(f"{done}: {text}"))
+    assert len(told) > 1

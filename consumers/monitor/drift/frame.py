@@ -24,6 +24,7 @@ from consumers.monitor.drift.basis import (
 )
 from consumers.monitor.drift.measures import effects, measure, tails
 from consumers.monitor.drift.rows import Floats, Names, Row, Rows
+from consumers.monitor.drift.rules import LEAST_BUCKETS, LEAST_DAYS
 from consumers.monitor.drift.usual import Usual, fit
 from schemas.profiles import ANSWER, DAY_MS, HOUR_MS
 
@@ -55,8 +56,6 @@ LEAST_SIZES_ALONE: Final[Mapping[str, float]] = {
 }
 """Least sizes where the reference is too short for thresholds, so that the size alone is judged."""
 
-LEAST_BUCKETS: Final = 20
-LEAST_DAYS: Final = 5
 SEASONAL_MS: Final = 3 * DAY_MS - 6 * HOUR_MS
 """Length of a reference from which on windows are compared with the same hour of the day."""
 

@@ -155,7 +155,10 @@ class Watched:
         """Why this is judged less sharply than it will be."""
         if self._frame is None:
             return "there is no reference yet"
-        return "the reference is short: only large effects are found" if self._frame.by_size else ""
+        if not self._frame.by_size:
+            return ""
+        lasting = self._rules.short_reference
+        return f"the reference is short{lasting and f' ({lasting})'}: only large effects are found"
 
     def judge(self, place: int, row: Row, tests: int) -> list[Finding]:
         """Judge a closed bucket; return the findings that it ends."""

@@ -44,6 +44,9 @@ class Between:
     until_ms: int
 
 
+LEAST_BUCKETS: Final = 20
+"""Buckets of a reference from which on its own variance gives thresholds; of days `LEAST_DAYS`."""
+LEAST_DAYS: Final = 5
 Reference: TypeAlias = Trailing | Between
 
 
@@ -73,3 +76,24 @@ class DriftRules:
     detectors: Mapping[str, Callable[[], Detector]] = field(default_factory=dict)
     error_of: Callable[[Window], float | None] | None = None
     merging: Merging = merge
+
+    @property
+    def short_reference(self) -> str:
+        """Why the reference will always be too short for thresholds; empty if it will not."""
+        reference = self.reference
+        span = reference.span_ms if isinstance(reference, Trailing) else reference.until_ms - reference.since_ms
+        return too_short(span, self.window_ms)
+
+
+def too_short(span_ms: int, window_ms: int) -> str:
+    """Return how many windows a reference lacks for thresholds of its own; empty if it has enough, or enough days.
+
+    >>> too_short(60_000, 5_000), too_short(100_000, 5_000)
+    ('12 windows; 20 are needed', '')
+    """
+    count = span_ms // window_ms
+    return (
+        ""
+        if count >= LEAST_BUCKETS or span_ms >= LEAST_DAYS * DAY_MS
+        else f"{count} windows; {LEAST_BUCKETS} are needed"
+    )

@@ -2,14 +2,15 @@
 
 A finding begins with the first bucket beyond its threshold, or with the second in a row where the reference has
 outliers or is too short. It ends after some buckets in a row that are back within it. All the while it is compared with
-the reference that it began with: otherwise what has drifted would soon be its own reference.
+the reference that it began with: otherwise what has drifted would soon be its own reference. The second bucket is
+compared with the reference of the first: of a short one of its own the first would be a large part.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from consumers.monitor.drift.describing import describe, subject_of
 from consumers.monitor.drift.findings import Finding
@@ -34,6 +35,14 @@ class _Open:
     within: int = 0
 
 
+class _Waiting(NamedTuple):
+    """First bucket of what is a finding with the second: its start, and what it was compared with."""
+
+    since: int
+    frame: Frame
+    column: int
+
+
 class Tracking:
     """Findings of the buckets of one length.
 
@@ -48,7 +57,7 @@ class Tracking:
     def __init__(self, place: int, span: int, names: Names, absorb_ms: int | None) -> None:
         self._place, self._span, self._names, self._absorb_ms = place, span, names, absorb_ms
         self._open: dict[Key, _Open] = {}
-        self._waiting: dict[Key, int] = {}
+        self._waiting: dict[Key, _Waiting] = {}
 
     @property
     def findings(self) -> list[Finding]:
@@ -60,25 +69,41 @@ class Tracking:
         scored = score(frame, self._place, row, level)
         columns = {} if scored is None else _strongest(frame, scored)
         heavy = frame.usual[self._place]
-        waiting: dict[Key, int] = {}
+        waiting: dict[Key, _Waiting] = {}
+        confirmed = self._confirmed(row, {id(frame): scored}, level)
+        for key, (first, again) in confirmed.items():
+            self._note(key, first.since, first.frame, first.column, again, row)
         for key, column in columns.items():
             if key in self._open or scored is None or heavy is None:
                 continue
             if (heavy.heavy[column] or frame.by_size) and key not in self._waiting:
-                waiting[key] = row.start
+                waiting[key] = _Waiting(row.start, frame, column)
                 continue
-            said = describe(frame, scored, column, row, self._names)
-            since = self._waiting.get(key, row.start)
-            self._begin(
-                key,
-                Finding(key[0], self._subject(key), said.value, said.usual, said.threshold, since, said.text),
-                frame,
-                column,
-                row,
-            )
+            since = self._waiting[key].since if key in self._waiting else row.start
+            self._note(key, since, frame, column, scored, row)
         self._waiting = waiting
         found = self._novelties(row, frame)
         return list(self._ended(row, columns, found, level))
+
+    def _confirmed(
+        self, row: Row, scores: dict[int, Scored | None], level: float
+    ) -> dict[Key, tuple[_Waiting, Scored]]:
+        """Return what is beyond its threshold again, by the reference of the bucket before."""
+        found: dict[Key, tuple[_Waiting, Scored]] = {}
+        for key, first in self._waiting.items():
+            if key in self._open:
+                continue
+            if id(first.frame) not in scores:
+                scores[id(first.frame)] = score(first.frame, self._place, row, level)
+            again = scores[id(first.frame)]
+            if again is not None and again.beyond[first.column]:
+                found[key] = first, again
+        return found
+
+    def _note(self, key: Key, since: int, frame: Frame, column: int, scored: Scored, row: Row) -> None:
+        said = describe(frame, scored, column, row, self._names)
+        finding = Finding(key[0], self._subject(key), said.value, said.usual, said.threshold, since, said.text)
+        self._begin(key, finding, frame, column, row)
 
     def _begin(self, key: Key, finding: Finding, frame: Frame, column: int, row: Row) -> None:
         finding = replace(finding, span=self._span, by_size=frame.by_size)

@@ -88,6 +88,9 @@ METRICS: Final[dict[str, Metric]] = {
     ),
     "millstream_shadow_answers_total": Metric("counter", "Answers of each model that did not serve.", ("model",)),
     "millstream_shadow_errors_total": Metric("counter", "Events that such a model could not answer.", ("model",)),
+    "millstream_shadow_unasked_total": Metric(
+        "counter", "Events that came before such a model had a version that has learned anything.", ("model",)
+    ),
     "millstream_shadow_share": Metric("gauge", "Share of the events that is shadowed.", ("partition",)),
     "millstream_shadow_unsliced_total": Metric("counter", "Slices in which a shadowed event has no value."),
     # judge

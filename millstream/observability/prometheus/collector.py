@@ -221,8 +221,9 @@ class RoleCollector(Collector):
         states = {each: sum(getattr(note, each) for note in told.values()) for each in SHADOW_STATES}
         yield "millstream_shadow_predictions_total", [((state,), float(count)) for state, count in states.items()]
         counts = model_counts(told.values())
-        yield "millstream_shadow_answers_total", [((model,), float(of[0])) for model, of in counts.items()]
-        yield "millstream_shadow_errors_total", [((model,), float(of[1])) for model, of in counts.items()]
+        yield "millstream_shadow_answers_total", [((model,), float(of.answers)) for model, of in counts.items()]
+        yield "millstream_shadow_errors_total", [((model,), float(of.errors)) for model, of in counts.items()]
+        yield "millstream_shadow_unasked_total", [((model,), float(of.unasked)) for model, of in counts.items()]
         yield "millstream_shadow_share", _numbers({place: note.share for place, note in told.items()})
         yield "millstream_shadow_unsliced_total", _one(sum(note.unsliced for note in told.values()))
 
