@@ -1,4 +1,4 @@
-"""Files that this process gives up the right to read, by Linux's Landlock, for itself and for all that it starts."""
+"""Files that this process, and all that it starts, give up the right to read, by Linux's Landlock."""
 
 from __future__ import annotations
 
