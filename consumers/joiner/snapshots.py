@@ -189,7 +189,7 @@ class Snapshots:
             if pairs:
                 after = pairs[-1][0]
                 entries += len(pairs)
-                store.put_many(pairs)
+                store.fill(pairs)
                 store.commit()
             breathe()
         if entries != snapshot.entries:
