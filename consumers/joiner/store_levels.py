@@ -1,4 +1,4 @@
-"""Two levels of the keys that come in random order, so that a commit changes few pages of a large store.
+"""Two levels of keys in random order, so that a commit changes few pages of a large store.
 
 LMDB copies each page that a transaction changes, and the ids of events are in random order: in one large tree nearly
 each change is on a page of its own. Therefore changes go to a small tree first, the fresh level. When it is full, the
