@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from benchmarks import material
@@ -193,11 +196,18 @@ def joiner(rig: Rig, size: Size) -> list[Figure]:
     ]
 
 
-def join(rig: Rig, names: Names, warm_up: int, snapshot_every: str = "5m", client: str | None = None) -> float:
+def join(
+    rig: Rig,
+    names: Names,
+    warm_up: int,
+    snapshot_every: str = "5m",
+    client: str | None = None,
+    turns_file: Path | None = None,
+) -> float:
     """Return examples/s of a joiner that reads all there is."""
     examples = names.topic("examples")
     since = rig.ends(examples)
-    process = rig.role("joiner", names, snapshot_every=snapshot_every, client=client)
+    process = rig.role("joiner", names, snapshot_every=snapshot_every, client=client, turns_file=turns_file)
     try:
         rig.drained(names.group("joiner"), [names.topic("predictions"), names.topic("labels")], process)
     finally:
@@ -214,26 +224,34 @@ def pending(rig: Rig, size: Size) -> list[Figure]:
         rig.drained(full.group("joiner"), [full.topic("predictions"), full.topic("labels")], process, 600)
     finally:
         process.end()
-    count = size.events // 2
+    count, turns = size.events // 2, rig.folder / "turns-joiner.json"
     rates: dict[str, list[float]] = {"full": [], "empty": []}
+    by_processor: dict[str, list[float]] = {"full": [], "empty": []}
     for number in range(size.rounds):
         for kind, names in (("empty", empty), ("full", full)):
             load_halves(rig, names, count, number * count)
-            rates[kind].append(join(rig, names, count // 8))
+            os.sync()  # the system still writes what was loaded before, and would do so meanwhile
+            rates[kind].append(join(rig, names, count // 8, turns_file=turns))
+            by_processor[kind].append(processor_rate(turns, count // 4, 2 * count) / 2)
     return [
-        Figure(
-            "pending",
-            f"joiner: examples/s with {size.pending:,} predictions pending against none",
-            ratios(rates["full"], rates["empty"]),
-            "",
-            "at least",
-            0.9,
-            {
-                f"{size.pending:,} pending, examples/s": Spread(tuple(rates["full"])),
-                "none pending, examples/s": Spread(tuple(rates["empty"])),
-            },
-        )
+        _beside_none("pending", "examples/s", size, rates),
+        _beside_none("pending-processor", "examples by processor second", size, by_processor),
     ]
+
+
+def _beside_none(name: str, unit: str, size: Size, rates: Mapping[str, Sequence[float]]) -> Figure:
+    return Figure(
+        name,
+        f"joiner: {unit} with {size.pending:,} predictions pending against none",
+        ratios(rates["full"], rates["empty"]),
+        "",
+        "at least",
+        0.9,
+        {
+            f"{size.pending:,} pending, {unit}": Spread(tuple(rates["full"])),
+            f"none pending, {unit}": Spread(tuple(rates["empty"])),
+        },
+    )
 
 
 def learner(rig: Rig, size: Size) -> list[Figure]:

@@ -340,8 +340,7 @@ class JoinerTakeover:
             while keys := [
                 key for (key, _), _ in zip(self.store.scan(kind + place, kind + place), range(_AT_ONCE), strict=False)
             ]:
-                for key in keys:
-                    self.store.delete(key)
+                self.store.clear(keys)
                 assignment.breathe()
 
 

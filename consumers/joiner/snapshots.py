@@ -127,6 +127,7 @@ class Snapshots:
             data = zstandard.ZstdCompressor(level=1).compress(raw)
             self._backend.put_new(self._chunk_name(number, snapshot_id, len(chunks)), data)
             chunks.append(_Chunk(hashlib.sha256(data).hexdigest(), len(data), len(raw)))
+            del raw  # not held while the next one grows
             entries += pairs
             rest()
         local = read_local(raw_local)
@@ -189,7 +190,7 @@ class Snapshots:
             if pairs:
                 after = pairs[-1][0]
                 entries += len(pairs)
-                store.put_many(pairs)
+                store.fill(pairs)
                 store.commit()
             breathe()
         if entries != snapshot.entries:
@@ -249,23 +250,24 @@ def _seal(snapshot: StoreSnapshot) -> bytes:
     return msgspec.json.encode(_HashedManifest(msgspec.Raw(manifest), hashlib.sha256(manifest).hexdigest()))
 
 
-def _chunks(view: View, number: int, rest: Breath) -> Iterator[tuple[bytes, int]]:
+def _chunks(view: View, number: int, rest: Breath) -> Iterator[tuple[bytearray, int]]:
     """Yield the pairs of a partition as data objects, each with its number of pairs."""
-    parts: list[bytes] = []
-    size = pairs = 0
+    # One array, because a list of small parts takes several times their size, and the process would keep that memory.
+    raw, pairs = bytearray(), 0
     for kind in KINDS:
         prefix = kind + number.to_bytes(2, "big")
         for key, value in view.scan(prefix, prefix):
-            parts += (_HEAD.pack(len(key), len(value)), key, value)
-            size += _HEAD.size + len(key) + len(value)
+            raw += _HEAD.pack(len(key), len(value))
+            raw += key
+            raw += value
             pairs += 1
             if pairs % 64 == 0:
                 rest()
-            if size >= _RAW_BYTES:
-                yield b"".join(parts), pairs
-                parts, size, pairs = [], 0, 0
-    if parts:
-        yield b"".join(parts), pairs
+            if len(raw) >= _RAW_BYTES:
+                yield raw, pairs
+                raw, pairs = bytearray(), 0
+    if raw:
+        yield raw, pairs
 
 
 def _pairs(raw: bytes, number: int, after: bytes, name: str) -> list[tuple[bytes, bytes]]:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -91,3 +92,22 @@ def test_kills_in_the_midst_of_a_snapshot_leave_whole_ones_and_no_rubbish(
     assert loads(snapshots) == 2
     ids = {name.split("/")[3].removesuffix(".json") for name in FolderBackend(tmp_path / "models").names("s/joiner/0")}
     assert len(ids) == 2  # what the killed ones left is gone
+
+
+def test_a_snapshot_holds_one_object_in_memory_not_many_small_ones(tmp_path: Path) -> None:
+    fill(tmp_path / "local")
+    store = DiskStore(tmp_path / "local")
+    store.fill([(b"e\0\0%015d" % number, bytes(20)) for number in range(150_000)])
+    store.commit()
+    snapshots = Snapshots(FolderBackend(tmp_path / "models"), "s")
+    tracemalloc.start()
+    try:
+        with store.view() as view:
+            made = snapshots.write(view, 0, 1, lambda: None)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    store.close()
+    assert made is not None
+    assert made.entries == 150_000 + ENTRIES
+    assert peak < 3 * (4 << 20)
