@@ -77,7 +77,7 @@ LOCK = $(BIN)/python -m uv pip compile --quiet --upgrade --universal --python-ve
     --no-emit-index-url --no-emit-find-links --no-header pyproject.toml requirements/build.in
 
 # All extras but those of which one alone is larger than all the rest: ray, and the graphs' runtime.
-LOCKED = batch broker dask fast http lint objects otel pandas plot test
+LOCKED = batch broker dask fast http lint objects onnx otel pandas plot test
 
 lock: install  ## update requirements/*.lock and the list of Kafka's jars
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
