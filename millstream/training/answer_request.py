@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import msgspec
 
 from consumers.trainer.training_messages import TrainingFailed, TrainingMessage, TrainingRequest
+from millstream.estimators.extras import missing_extras
 from millstream.estimators.fitting import CannotTrain
+from millstream.stream.batch import BatchModel
 from millstream.training.limits import Memory
 from millstream.training.message_lines import Messages
 from model_store import StoreUnavailable, VersionId
@@ -59,6 +61,9 @@ def _train(request: TrainingRequest, out: Messages) -> TrainingMessage:
     except LoadError as error:
         raise CannotTrain(str(error)) from error
     stream, settings = loaded.stream, _settings()
+    assert isinstance(stream.model, BatchModel)  # noqa: S101 - the job is of a batch model
+    for missing in missing_extras(stream.model):  # before hours of a search
+        raise CannotTrain(missing)
     parent = None
     if request.parent:
         version = VersionId.parse(request.parent, loaded.model_id)

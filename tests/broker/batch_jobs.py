@@ -5,14 +5,14 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import psutil
-from batch_log import records, simple_rows
+from batch_log import Row, records, simple_rows
 from loop_helpers import put
 
 from consumers.loop.job_states import KnownJob, read_record
@@ -72,6 +72,7 @@ class Batch:
         environment: dict[str, str],
         run: Callable[..., Any],
         stream: str = STREAM,
+        rows: Sequence[Row] | None = None,
     ) -> Batch:
         file = home / "mine.py"
         file.write_text(stream)
@@ -79,7 +80,8 @@ class Batch:
         made = cls(file, home, cluster, names, environment, run)
         code, _, errors = run("topics", "create", str(file))
         assert code == 0, errors
-        put(cluster, names.topic("examples"), [each.value or b"" for each in records(simple_rows(ROWS))])
+        log = records(simple_rows(ROWS) if rows is None else rows)
+        put(cluster, names.topic("examples"), [each.value or b"" for each in log])
         return made
 
     @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from batch_log import records, simple_rows, stream_with, trained
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor, RandomForestClassifier
 from sklearn.feature_extraction import DictVectorizer
+from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -23,10 +25,11 @@ from version_code_parts import forgetting_imports
 from consumers.model.checkpoints import cpu_name
 from consumers.model.estimator_model import RowForm, wrap_estimator
 from consumers.model.fingerprint import fingerprint
-from consumers.model.graph_conversion import CannotConvert, insist_on_equal, to_graph, wrap_graph
+from consumers.model.graph_conversion import CannotConvert, GraphDiffers, insist_on_equal, to_graph, wrap_graph
 from consumers.model.graph_model import GRAPH_CLASSES, GraphEstimator
 from consumers.model.version_loader import VersionLoader
 from consumers.model.version_runtime import RunWith
+from millstream.estimators.fitting import CannotTrain
 from millstream.stream.load import load_stream
 from millstream.version_code.choice import VersionCode
 from millstream.versions.import_graph import CannotImport, announcement, import_graph
@@ -99,6 +102,51 @@ def test_a_graph_that_answers_otherwise_is_refused() -> None:
         )
     with pytest.raises(CannotConvert, match="begins with a DictVectorizer"):
         to_graph(one, RowForm("dicts"))
+
+
+def test_an_estimator_without_a_converter_is_refused_in_one_line_that_names_it_and_the_way_out() -> None:
+    several = [{name: each[name] for name in ("x", "y")} for each in ROWS]
+    for rows, make, said in (
+        ("dicts", lambda: make_pipeline(DictVectorizer(), Nystroem(n_components=5), LogisticRegression()), "nystroem (Ny"),
+        ("frame", LogisticRegression, "begins with a ColumnTransformer: begin with one"),
+    ):
+        form = RowForm.of(rows, several)  # type: ignore[arg-type]
+        with pytest.raises(CannotConvert) as refused:
+            to_graph(make().fit(form.matrix(several), LABELS), form)
+        assert said in str(refused.value)
+        assert str(refused.value).endswith("or leave out onnx=True")
+        assert "\n" not in str(refused.value)
+
+
+def test_a_graph_that_refuses_what_its_estimator_answers_is_refused() -> None:
+    form = RowForm.of("vector", ROWS, vector="v")
+    estimator = LogisticRegression().fit(form.matrix(ROWS), LABELS)
+    narrow = GraphEstimator(softmax().SerializeToString(), form, [False, True])
+    wide: list[Features] = [{"v": [1.0, 2.0, 3.0]}]
+    both = (wrap_estimator(estimator, "binary", form), wrap_estimator(narrow, "binary", form))
+    assert insist_on_equal(*both, wide) == 0.0, "both refuse it"
+    with pytest.raises(GraphDiffers, match="it refuses an event that its graph answers"):
+        insist_on_equal(wrap_estimator(_Refusing(estimator), "binary", form), both[1], ROWS[:3])
+
+
+class _Refusing:
+    """An estimator that takes nothing."""
+
+    def __init__(self, estimator: Any) -> None:
+        self.classes_ = estimator.classes_
+
+    def predict_proba(self, rows: Any) -> Any:
+        raise ValueError("no")
+
+    predict = predict_proba
+
+
+def test_a_job_is_refused_where_32_bits_do_not_tell_the_rows_apart(tmp_path: Path) -> None:
+    rows = [replace(each, features={"cents": 2.0**30 + 50 * each.features["x"]}) for each in simple_rows(600)]
+    stream = stream_with(lambda: dicts(HistGradientBoostingClassifier(max_iter=10, random_state=1)), onnx=True)
+    with pytest.raises(CannotTrain, match="onnx=True: its graph answers .* or leave out onnx=True$"):
+        trained(stream, records(rows), tmp_path)
+    assert not (tmp_path / "graph.onnx").exists()
 
 
 # --- graphs made elsewhere --------------------------------------------------------------------------------
