@@ -102,7 +102,7 @@ class GraphProcess:
 
     def __init__(self, graph: bytes, *, most_memory: int = MOST_MEMORY) -> None:
         if len(graph) > MOST_GRAPH_BYTES:
-            raise Damaged(f"the graph has {len(graph)} bytes; at most {MOST_GRAPH_BYTES}")
+            raise Damaged(f"the graph has {len(graph)} bytes; at most {MOST_GRAPH_BYTES >> 20} MiB")
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
         environment = {**kept, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
         self._process = subprocess.Popen(

@@ -28,7 +28,12 @@ def check_graph(data: bytes) -> None:
     """Raise RefusedGraph if a graph reads files, names operators of others, or loops."""
     import onnx
 
-    model = onnx.load_model_from_string(data)
+    try:
+        model = onnx.load_model_from_string(data)
+    except Exception as error:
+        raise RefusedGraph("it is no graph of ONNX, or not the whole of one") from error
+    if not model.HasField("graph"):
+        raise RefusedGraph("it is no graph of ONNX, or not the whole of one")
     if model.functions:
         raise RefusedGraph(f"it defines functions of its own ({model.functions[0].name!r:.60})")
     if model.training_info:
