@@ -22,8 +22,8 @@ _SHOWN: Final = 5
 _ONE_LINE: Final = 300
 _LEAVE_OUT: Final = "or leave out onnx=True"
 _OTHERWISE: Final = (
-    "a graph may count in 32 bits where scikit-learn counts in 64, so scale large numbers down or round them before they "
-    f"come in, {_LEAVE_OUT}"
+    "a graph may count in 32 bits where scikit-learn counts in 64, so scale large numbers down or round them before "
+    f"they come in, {_LEAVE_OUT}"
 )
 
 
@@ -80,7 +80,8 @@ def to_graph(estimator: Any, form: RowForm) -> bytes:
         ) from last
     if form.rows == "frame" and type(_first_part(inner)).__name__ != "ColumnTransformer":
         raise CannotConvert(
-            f"rows='frame' has a graph only for a pipeline that begins with a ColumnTransformer: begin with one, {_LEAVE_OUT}"
+            "rows='frame' has a graph only for a pipeline that begins with a ColumnTransformer: begin with one, "
+            f"{_LEAVE_OUT}"
         ) from last
     why = " ".join(str(last).split())[:_ONE_LINE]
     raise CannotConvert(f"skl2onnx does not convert it ({type(last).__name__}: {why}): {_LEAVE_OUT[3:]}") from last
@@ -93,8 +94,8 @@ def _first_part(estimator: Any) -> Any:
 
 def _without_converter(estimator: Any) -> list[str]:
     """Return the steps of an estimator that skl2onnx does not know, as ``name (Class)``."""
-    from sklearn.base import BaseEstimator
     from skl2onnx._supported_operators import sklearn_operator_name_map as known
+    from sklearn.base import BaseEstimator
 
     parts = {"the estimator": estimator, **estimator.get_params(deep=True)}
     return [
@@ -145,7 +146,9 @@ def converted(graph: bytes, estimator: Any, task: Task, form: RowForm) -> GraphE
     return GraphEstimator(graph, form, classes, first_step(estimator, form))
 
 
-def tested_graph(estimator: Any, task: Task, form: RowForm, several: Sequence[Features]) -> tuple[bytes, GraphEstimator]:
+def tested_graph(
+    estimator: Any, task: Task, form: RowForm, several: Sequence[Features]
+) -> tuple[bytes, GraphEstimator]:
     """Return the graph of an estimator, and an estimator that answers with it, compared on events.
 
     Raises

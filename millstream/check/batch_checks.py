@@ -162,7 +162,9 @@ def _fitted(
         except (CannotConvert, StoreError) as error:
             yield Finding("error", "onnx", f"onnx=True: {error}")
             return
-        yield Finding("ok", "onnx", f"converted to a graph ({len(graph):,} bytes): the same answers within {MOST_APART}")
+        yield Finding(
+            "ok", "onnx", f"converted to a graph ({len(graph):,} bytes): the same answers within {MOST_APART}"
+        )
     if depends_on_company(answering, stream.task, form, asked):
         yield Finding(
             "warning",

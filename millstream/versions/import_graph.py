@@ -113,7 +113,9 @@ def _insist_on_shares(answer: Answer) -> None:
     shares = answer.probabilities.values()
     if min(shares) < -_ROUNDED or abs(math.fsum(shares) - 1) > _ROUNDED:
         told = ", ".join(f"{each:.3g}" for each in shares)
-        raise ModelError(f"its output is no probabilities, which are 0 or more and add up to 1, but {told}: add a Softmax")
+        raise ModelError(
+            f"its output is no probabilities, which are 0 or more and add up to 1, but {told}: add a Softmax"
+        )
 
 
 def _form(loaded: LoadedStream, model: BatchModel, inputs: Sequence[Port]) -> RowForm:

@@ -150,8 +150,10 @@ def test_a_graph_made_elsewhere_is_shadowed_promoted_pinned_traced_filled_in_and
         assert {each["version"]: each["seen"] for each in report["versions"]} == {first: 0, second: 0}
         right = {each["name"]: each["metrics"]["Accuracy"]["value"] for each in report["results"]}
         assert right[first] + right[second] == pytest.approx(1), "each answers the other's opposite"
-        filled = told(stream, "backfill", stream.ref, "--from", "0", "--model", second)
-        assert filled["predicted"] == 100
+        filled = told(
+            stream, "backfill", stream.ref, "--from", "0", "--model", second, "--into", f"{stream.prefix}again"
+        )
+        assert filled["predicted"] == 100, filled
         (shown,) = [each for each in told(stream, "models", "list", stream.ref) if each["version"] == second]
         assert shown["reason"] == "import"
 
