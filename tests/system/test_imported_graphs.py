@@ -1,4 +1,4 @@
-"""`millstream models import-onnx` as a user types it: a graph that serves as any version does, and those refused."""
+"""Graphs as a user serves them: imported by the command, or converted by a job; and those that are refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from system.commands import millstream, publish, running, told, traced, until_le
 from system.oracle import Stream, predictions
 from system.test_batch_serving import ROWS, until_shadow_is_ready, until_shadowed
 
-from model_store import open_store
+from consumers.model.estimator_model import wrap_estimator
+from consumers.model.row_form import RowForm
+from consumers.model.version_files import ESTIMATOR_FILE, GRAPH_FILE
+from model_store import VersionId, open_store
 from model_store.onnx_graph import MOST_GRAPH_BYTES
 
 onnx: Any = pytest.importorskip("onnx")
@@ -22,7 +25,10 @@ helper, FLOAT = onnx.helper, onnx.TensorProto.FLOAT
 NAMES = [*ROWS[0][0]]
 FILE = f"""
 from river import linear_model, preprocessing
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 from millstream import BatchModel, Stream
 
 stream = Stream(
@@ -31,6 +37,9 @@ stream = Stream(
     batch={{
         "net": BatchModel(LogisticRegression, rows="frame"),
         "dicts": BatchModel(LogisticRegression, deploy="by-hand"),
+        "trees": BatchModel(
+            lambda: make_pipeline(DictVectorizer(sparse=False), HistGradientBoostingClassifier(max_iter=5)),
+            onnx=True, deploy="by-hand"),
         "picture": BatchModel(LogisticRegression, rows="vector", deploy="by-hand"),
     }},
 )
@@ -89,7 +98,11 @@ REFUSED: dict[str, tuple[str, Callable[[], Any], str]] = {
     "wrong inputs": ("net", lambda: graph(names=["long_url", "amount"]), "input 'amount' is no feature of the stream"),
     "wrong outputs": ("net", lambda: graph(width=3), "no output of probabilities of 2 classes"),
     "no probabilities": ("net", lambda: graph(helper.make_node("Identity", ["both"], ["p"])), "add a Softmax"),
-    "a model that learns": ("main", graph, "main is no batch model of the stream; these are: net, dicts, picture"),
+    "a model that learns": (
+        "main",
+        graph,
+        "main is no batch model of the stream; these are: net, dicts, trees, picture",
+    ),
     "no model": ("nets", graph, "it has no model 'nets'; its models are main, net"),
     "rows of dictionaries": ("dicts", graph, "declare rows='vector' or 'frame'"),
     "many inputs for a vector": ("picture", graph, "declare rows='frame'"),
@@ -171,3 +184,28 @@ def answers_with(stream: Stream, sign: float) -> None:
     assert (last.outcome.probabilities or {})["false"] == pytest.approx(1 / (1 + math.exp(-2 * total)), abs=1e-6)
     code, found = traced(stream, last.event.event_id)
     assert (code, found["again"]["equal"]) == (0, True)
+
+
+@pytest.mark.full
+def test_what_a_job_has_trained_and_converted_serves_as_its_estimator_answers(stream: Stream, tmp_path: Path) -> None:
+    with running(stream, tmp_path / "run.log"):
+        publish(stream, ROWS[:200], tmp_path / "from-0.csv")
+        until_learned(stream, 200)
+        job = told(stream, "train", stream.ref, "trees", "--wait")
+        assert job["state"] == "done", job
+        millstream(stream, "models", "pin", stream.ref, job["version"])
+        until_served(stream, job["version"])
+        publish(stream, ROWS[200:240], tmp_path / "from-200.csv")
+        served = [each for each in predictions(stream) if each.outcome.model == "both.trees"]
+        assert len(served) == 40
+        store = open_store(stream.models, stream.home / "keys", sign=False)
+        manifest = store.manifest(VersionId.parse(job["version"], "both"))
+        assert {ESTIMATOR_FILE, GRAPH_FILE} <= {*manifest.files}
+        form = RowForm.from_json(manifest.extra["form"])
+        original = wrap_estimator(store.load_estimator(manifest, ESTIMATOR_FILE), "binary", form)
+        for each in served:
+            shares = original.predict(each.event.features).wire_probabilities()
+            assert each.outcome.probabilities == pytest.approx(shares, abs=1e-4)
+        code, found = traced(stream, served[-1].event.event_id)
+        assert (code, found["again"]["equal"]) == (0, True)
+        assert told(stream, "models", "verify", stream.ref, job["version"])["holds"] is True
