@@ -16,6 +16,7 @@ from system.test_batch_serving import ROWS, until_shadow_is_ready, until_shadowe
 from consumers.model.estimator_model import wrap_estimator
 from consumers.model.row_form import RowForm
 from consumers.model.version_files import ESTIMATOR_FILE, GRAPH_FILE
+from millstream.versions.import_graph import IMPORT
 from model_store import VersionId, open_store
 from model_store.onnx_graph import MOST_GRAPH_BYTES
 
@@ -166,9 +167,9 @@ def test_a_graph_made_elsewhere_is_shadowed_promoted_pinned_traced_filled_in_and
         filled = told(
             stream, "backfill", stream.ref, "--from", "0", "--model", second, "--into", f"{stream.prefix}again"
         )
-        assert filled["predicted"] == 100, filled
-        (shown,) = [each for each in told(stream, "models", "list", stream.ref) if each["version"] == second]
-        assert shown["reason"] == "import"
+        assert (filled["written"], filled["unanswered"]) == (100, 0), filled
+        store = open_store(stream.models, stream.home / "keys", sign=False)
+        assert store.manifest(VersionId.parse(second, "both")).reason == IMPORT
 
 
 def imported(stream: Stream, made: Any, folder: Path) -> str:

@@ -293,7 +293,11 @@ def test_a_graph_is_imported_as_the_newest_version_of_a_batch_model(tmp_path: Pa
         face = VersionLoader(store, "binary", choose).load(manifest, None).face
         assert face.predict({"v": [0.0, 0.0], "n": 1.0}).probabilities == {False: 0.5, True: 0.5}
         assert announcement(store, manifest).key == "published/shapes.net/0"
-        for name, said in (("other", "takes no dictionaries"), ("", "is no batch model"), ("wide", "is no feature of the stream, which has v, n")):
+        for name, said in (
+            ("other", "takes no dictionaries"),
+            ("", "is no batch model"),
+            ("wide", "is no feature of the stream, which has v, n"),
+        ):
             with pytest.raises(CannotImport, match=said):
                 import_graph(store, loaded.of_model(name), graph, 5)
         bare = helper.make_graph([identity("x")], "g", [value("x", None, None)], [value("p", None, 2)])
