@@ -115,7 +115,7 @@ class GraphProcess:
 
     def __init__(self, graph: bytes, *, most_memory: int = MOST_MEMORY) -> None:
         if len(graph) > MOST_GRAPH_BYTES:
-            raise Damaged(f"the graph has {len(graph)} bytes; at most {MOST_GRAPH_BYTES}")
+            raise Damaged(f"the graph has {len(graph)} bytes; at most {MOST_GRAPH_BYTES >> 20} MiB")
         self._to_load = _encode(ToLoad(graph, most_memory))
         self._careful_until = 0.0
         self._closed = False

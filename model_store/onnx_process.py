@@ -29,7 +29,7 @@ def check_graph(data: bytes) -> None:
     """Raise RefusedGraph if a graph reads files, names operators of others, or loops."""
     import onnx
 
-    model = onnx.load_model_from_string(data)
+    model = _parsed(data)
     if model.functions:
         raise RefusedGraph(f"it defines functions of its own ({model.functions[0].name!r:.60})")
     if model.training_info:
@@ -51,6 +51,18 @@ def check_graph(data: bytes) -> None:
             if tensor.external_data or tensor.data_location == onnx.TensorProto.EXTERNAL:
                 raise RefusedGraph(f"the values of {tensor.name!r:.60} are in another file")
     onnx.checker.check_model(model, full_check=False)
+
+
+def _parsed(data: bytes) -> Any:
+    import onnx
+
+    try:
+        model = onnx.load_model_from_string(data)
+    except Exception as error:
+        raise RefusedGraph("it is no graph of ONNX, or not the whole of one") from error
+    if not model.HasField("graph"):
+        raise RefusedGraph("it is no graph of ONNX, or not the whole of one")
+    return model
 
 
 def _graphs(graph: Any) -> Iterator[Any]:

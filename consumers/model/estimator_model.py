@@ -161,6 +161,8 @@ def decides_by_share(estimator: Any) -> bool:
     Support vectors and thresholds decide otherwise, and so may the user's own classes; they are asked twice.
     """
     kind = type(estimator)
+    if getattr(kind, "DECIDES_BY_SHARE", False):
+        return True
     if not kind.__module__.startswith("sklearn."):
         return False
     steps = getattr(estimator, "steps", None)

@@ -27,6 +27,8 @@ class GraphEstimator:
         A fitted vectorizer of dictionaries, whose matrix is the graph's input.
     """
 
+    DECIDES_BY_SHARE: Final = True  # so it is asked once, not for shares and for classes
+
     def __init__(self, graph: bytes, form: RowForm, classes: Sequence[Any] | None, first: Any = None) -> None:
         self._process = GraphProcess(graph)
         self._form = form

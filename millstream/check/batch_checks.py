@@ -7,11 +7,13 @@ from typing import Any, Final
 
 import numpy as np
 
+from consumers.model.graph_conversion import MOST_APART, CannotConvert, GraphDiffers, tested_graph
 from consumers.model.river_model import ModelError
 from consumers.model.row_form import class_array
 from millstream.check.findings import Finding
 from millstream.check.sample_events import sample
 from millstream.estimators.declared_form import form_of
+from millstream.estimators.extras import missing_extras
 from millstream.estimators.fitting import CannotTrain, Recipe, Table, fit, unseeded, weight_name
 from millstream.estimators.trial import apart, depends_on_company, face_of
 from millstream.stream.batch import BatchModel
@@ -40,6 +42,8 @@ def look_at_batch(loaded: LoadedStream, own: LoadedStream, count: int, place: st
     """
     model = loaded.stream.model
     assert isinstance(model, BatchModel)  # noqa: S101 - the caller has looked
+    for missing in missing_extras(model):
+        yield Finding("error", "extras", missing)
     estimator = loaded.fresh_model()
     if estimator is loaded.fresh_model():
         yield Finding(
@@ -63,7 +67,7 @@ def look_at_batch(loaded: LoadedStream, own: LoadedStream, count: int, place: st
     )
     try:
         yield from list(_fitted(loaded, model, several, labels))
-    except (CannotTrain, ModelError, TypeError, ValueError, OverflowError) as error:
+    except (CannotTrain, GraphDiffers, ModelError, TypeError, ValueError, OverflowError) as error:
         text = f"on {found.origin}, {error}"
         if found.made_up:
             yield Finding(
@@ -149,7 +153,19 @@ def _fitted(
         )
     else:
         yield Finding("ok", "builds", "two fits answer the same to the last bit")
-    if depends_on_company(first, stream.task, form, asked):
+    answering = first
+    if model.onnx and not [*missing_extras(model)]:
+        try:
+            graph, answering = tested_graph(loaded_again, stream.task, form, asked)
+        except GraphDiffers:
+            raise
+        except (CannotConvert, StoreError) as error:
+            yield Finding("error", "onnx", f"onnx=True: {error}")
+            return
+        yield Finding(
+            "ok", "onnx", f"converted to a graph ({len(graph):,} bytes): the same answers within {MOST_APART}"
+        )
+    if depends_on_company(answering, stream.task, form, asked):
         yield Finding(
             "warning",
             "predicts",

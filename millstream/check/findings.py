@@ -20,7 +20,7 @@ class Finding:
     about
         A fixed word for the subject of the check: ``builds``, ``events``, ``saves``, ``predicts``, ``seeds``, ``time``,
         ``transformers``, ``weight``, ``metrics``, ``contract``, ``label``, ``code``, ``classes``, ``models``,
-        ``alerts``, ``search``.
+        ``alerts``, ``search``, ``extras``, ``onnx``.
     """
 
     severity: Severity

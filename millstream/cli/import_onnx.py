@@ -36,10 +36,13 @@ def import_onnx(
     from millstream.versions.decisions import announce
     from millstream.versions.import_graph import CannotImport, announcement, import_graph
     from model_store import open_store
+    from model_store.onnx_graph import MOST_GRAPH_BYTES
 
     if examples < 1:
         raise UsageError("--examples must be at least 1")
     try:
+        if file.stat().st_size > MOST_GRAPH_BYTES:
+            raise UsageError(f"{file} is larger than a graph may be: at most {MOST_GRAPH_BYTES >> 20} MiB")
         graph = file.read_bytes()
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}") from error

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import msgspec
 
 from consumers.trainer.training_messages import TRAINER_PID, TrainingFailed, TrainingMessage, TrainingRequest
+from millstream.estimators.extras import missing_extras
 from millstream.estimators.fitting import CannotTrain
+from millstream.stream.batch import BatchModel
 from millstream.stream.processor_rules import definition_of
 from millstream.training.limits import Memory
 from millstream.training.message_lines import Messages
@@ -71,6 +73,9 @@ def _train(request: TrainingRequest, settings: Settings, out: Messages) -> Train
         raise CannotTrain(str(error)) from error
     _insist_on_definition(loaded, request)
     stream = loaded.stream
+    assert isinstance(stream.model, BatchModel)  # noqa: S101 - the job is of a batch model
+    for missing in missing_extras(stream.model):  # before hours of a search
+        raise CannotTrain(missing)
     cluster, names = settings.cluster(), settings.names(stream)
     parent, ask_now = None, None
     if request.parent or request.serving:

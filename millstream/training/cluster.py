@@ -1,8 +1,9 @@
 """Fits of a search on a cluster of Dask or Ray.
 
 A cluster is trusted with the rows, and with nothing else. What its workers answer is read in a process of its own,
-which has neither the key nor the settings of Kafka; from there come scores, as JSON. What Dask's workers answer is
-never unpickled there either: it is read as MessagePack, and a pickle that names anything is refused by the interpreter.
+which has neither the key nor the settings of Kafka; from there come scores, as JSON. No pickle of a worker is executed
+there either: Dask's answers are read as MessagePack, Ray's are pickles of numbers and texts, and at the first pickle
+that names a class or a function the interpreter ends.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any, Final
@@ -24,10 +25,15 @@ from millstream.training.seed_and_threads import THREADS
 
 _CONNECT_SECONDS: Final = 10
 _LOOK_SECONDS: Final = 5
-_MOST_LOSSES: Final = 3
+_LOST_WORKERS: Final = 3  # in one rung of a search: of Ray's a fit is tried as often
 _MOST_BYTES: Final = 1 << 20
 _LONGEST: Final = 1000
-_CONTAINERS: Final = frozenset({"dict", "frozenset", "list", "set", "tuple"})  # in what Dask's scheduler says of itself
+_NAMED: Final = frozenset(
+    {
+        *(("builtins", name) for name in ("dict", "frozenset", "list", "set", "tuple")),  # Dask's scheduler, of itself
+        ("ray.exceptions", "GetTimeoutError"),  # each half of a second, while a fit runs
+    }
+)
 _KEPT: Final = frozenset({"PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "PYTHONHASHSEED", "VIRTUAL_ENV", *THREADS})
 _KEPT_PREFIXES: Final = ("LC_", "DASK_", "RAY_")
 
@@ -106,22 +112,21 @@ def _run_there(address: str, fits: Sequence[Fit], writer: Connection, alone_seco
 
     kind, _, place = address.partition("://")
     try:
-        found = _on_dask(place, fits, alone_seconds, fail) if kind == "dask" else _on_ray(place, fits)
+        found = _on_dask(place, fits, alone_seconds, fail) if kind == "dask" else _on_ray(place, fits, fail)
         for score, reason in found:
             writer.send_bytes(_encode(_Said(None if score is None else float(score), str(reason))))
     except CannotTrain as error:
         fail(str(error))
     except BaseException as error:  # noqa: BLE001 - whatever it is, the trainer must hear of it
-        fail(f"{type(error).__name__}: {error}"[:_LONGEST])
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        fail((f"it does not answer, or has gone away ({why})" if isinstance(error, OSError) else why)[:_LONGEST])
 
 
 def _on_dask(
     place: str, fits: Sequence[Fit], alone_seconds: float, refused: Callable[[str], None]
 ) -> Iterator[Sequence[Any]]:
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise CannotTrain("cluster='dask://…' needs Dask: pip install 'millstream[dask]'") from error
+    from distributed import Client
+
     _refuse_pickles(refused)
     # Joblib's backend would wait for ever for an answer that is refused, and run everything here where the cluster
     # has one core.
@@ -142,20 +147,15 @@ def _despite_losses(client: Any, fits: Sequence[Fit], alone_seconds: float) -> I
                 yield result
         except CancelledError as error:
             lost += 1
-            if lost > _MOST_LOSSES:
+            if lost > _LOST_WORKERS:
                 raise CannotTrain(f"its workers have ended {lost} times with the rows of the search") from error
 
 
 def _submitted(client: Any, fits: Sequence[Fit], alone_seconds: float) -> Iterator[Sequence[Any]]:
-    parts = {id(part): part for fit in fits for part in (fit.train, fit.test)}
+    parts = _parts(fits)
     _insist_on_workers(client, alone_seconds)
-    there = dict(zip(parts, client.scatter(list(parts.values()), hash=False), strict=True))
-    futures = [
-        client.submit(
-            scored, fit.estimator, there[id(fit.train)], there[id(fit.test)], fit.score, fit.weight, pure=False
-        )
-        for fit in fits
-    ]
+    there = dict(zip(parts, client.scatter([*parts.values()], hash=False), strict=True))
+    futures = [client.submit(scored, *_given(fit, there), pure=False) for fit in fits]
     for future in futures:
         while True:
             try:
@@ -174,6 +174,16 @@ def _insist_on_workers(client: Any, seconds: float) -> None:
         raise CannotTrain(f"it has had no worker for {seconds:g} s") from error
 
 
+def _parts(fits: Sequence[Fit]) -> dict[int, Any]:
+    """Return the parts of all fits, each once: they share them."""
+    return {id(part): part for fit in fits for part in (fit.train, fit.test)}
+
+
+def _given(fit: Fit, there: Mapping[int, Any]) -> tuple[Any, ...]:
+    """Return the arguments of `scored`, with references to the parts that are there."""
+    return fit.estimator, there[id(fit.train)], there[id(fit.test)], fit.score, fit.weight
+
+
 def _refuse_pickles(refused: Callable[[str], None]) -> None:
     """End this process at the first pickle that names a class or a function, whichever library reads it.
 
@@ -181,25 +191,24 @@ def _refuse_pickles(refused: Callable[[str], None]) -> None:
     """
 
     def hook(event: str, given: tuple[object, ...]) -> None:
-        if event == "pickle.find_class" and (given[0] != "builtins" or given[1] not in _CONTAINERS):
-            refused(f"an answer is a pickle, which names {given[0]}.{given[1]}: it was refused"[:_LONGEST])
+        if event == "pickle.find_class" and given[:2] not in _NAMED:
+            refused(
+                f"an answer is a pickle, which names {given[0]}.{given[1]}: it was refused. Errors of workers come so, "
+                "too: their logs say more; they need the same libraries as here"[:_LONGEST]
+            )
             os._exit(1)
 
     sys.addaudithook(hook)
 
 
-def _on_ray(place: str, fits: Sequence[Fit]) -> Iterator[Sequence[Any]]:
-    try:
-        import ray
-        from ray.util.joblib import register_ray
-    except ImportError as error:
-        raise CannotTrain("cluster='ray://…' needs Ray: pip install 'millstream[ray]'") from error
-    from joblib import Parallel, delayed, parallel_config
+def _on_ray(place: str, fits: Sequence[Fit], refused: Callable[[str], None]) -> Iterator[Sequence[Any]]:
+    import ray
 
-    ray.init(address=f"ray://{place}", log_to_driver=False)
-    register_ray()
-    with parallel_config(backend="ray"):
-        found: Sequence[Sequence[Any]] = Parallel(n_jobs=-1)(
-            delayed(scored)(each.estimator, each.train, each.test, each.score, each.weight) for each in fits
-        )
-    yield from found
+    _refuse_pickles(refused)
+    ray.init(address=f"ray://{place}", log_to_driver=False, logging_level="error")
+    # Not by joblib's backend: it would hand over all scores at the end, and each part once for each fit.
+    there = {place: ray.put(part) for place, part in _parts(fits).items()}
+    run = ray.remote(scored)
+    references = [run.remote(*_given(fit, there)) for fit in fits]
+    for reference in references:
+        yield ray.get(reference)

@@ -11,7 +11,7 @@ import msgspec
 
 from consumers.model.checkpoints import cpu_name
 from consumers.model.fingerprint import Probes, fingerprint
-from consumers.model.graph_conversion import CannotConvert, converted, insist_on_equal, to_graph
+from consumers.model.graph_conversion import CannotConvert, tested_graph
 from consumers.model.river_model import ModelError, RiverModel
 from consumers.model.row_form import RowForm, class_array
 from consumers.trainer.training_messages import ESTIMATOR, GRAPH, TrainingResult
@@ -213,12 +213,9 @@ class _Training:
 
     def _graph(self, estimator: Any, form: RowForm, asked: list[Features]) -> Any:
         """Write an estimator as a graph, and return it as it answers with it; it must answer as the estimator does."""
-        stream = self._task.stream
         self._progress(0, 1, "converted to a graph")
         try:
-            graph = to_graph(estimator, form)
-            answering = converted(graph, estimator, stream.task, form)
-            insist_on_equal(self._face(estimator, form), self._face(answering, form), asked)
+            graph, answering = tested_graph(estimator, self._task.stream.task, form, asked)
         except (CannotConvert, StoreError, ModelError) as error:
             raise CannotTrain(f"onnx=True: {error}") from error
         (self._task.folder / GRAPH).write_bytes(graph)

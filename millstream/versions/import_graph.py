@@ -13,7 +13,7 @@ from consumers.model.checkpoints import cpu_name
 from consumers.model.estimator_model import wrap_estimator
 from consumers.model.fingerprint import fingerprint
 from consumers.model.graph_model import GRAPH_CLASSES, GraphEstimator
-from consumers.model.river_model import ModelError
+from consumers.model.river_model import Answer, ModelError
 from consumers.model.row_form import Column, RowForm
 from consumers.model.version_files import CODE_FILE, FORM, GRAPH_FILE, PROBE, PROBED
 from millstream.estimators.declared_form import vector_of
@@ -25,12 +25,14 @@ from millstream.stream.processor_rules import definition_of
 from model_store import Draft, Manifest, ModelStore, VersionId
 from model_store.onnx_graph import Port, require_graph
 from schemas.events import Features, Scalar
+from schemas.model_names import MAIN
 from schemas.model_updates import Published
 
 IMPORT: Final = "import"
 """Reason of a version that was made elsewhere."""
 _TRIED: Final = 50
 _PROBES: Final = 8
+_ROUNDED: Final = 1e-3  # by which shares of 32 bits may miss 1
 
 
 class CannotImport(Exception):  # noqa: N818
@@ -56,14 +58,19 @@ def import_graph(store: ModelStore, loaded: LoadedStream, graph: bytes, examples
     """
     stream, model = loaded.stream, loaded.stream.model
     if not isinstance(model, BatchModel):
-        raise CannotImport(f"{loaded.model or stream.name} is no batch model: name one of batch={{…}}")
+        several = ", ".join(stream.batch) or "none, for it has no batch="
+        raise CannotImport(f"{loaded.model or MAIN} is no batch model of the stream; these are: {several}")
     inputs, _ = require_graph(graph)
     form = _form(loaded, model, inputs)
     classes = _classes(loaded)
-    answering = GraphEstimator(graph, form, classes)
+    try:
+        answering = GraphEstimator(graph, form, classes)
+    except ModelError as error:
+        raise CannotImport(str(error)) from error
     try:
         asked = _made_up(form)
-        wrap_estimator(answering, stream.task, form).predict(asked[0])
+        for features in asked:
+            _insist_on_shares(wrap_estimator(answering, stream.task, form).predict(features))
         if depends_on_company(answering, stream.task, form, asked):
             form = form.asked_alone()
         probe = [dict(sorted(each.items())) for each in asked[:_PROBES]]
@@ -99,6 +106,18 @@ def announcement(store: ModelStore, manifest: Manifest) -> Published:
     return Published(of.model, 0, of.epoch, of.examples, manifest.topic_id, manifest.offset, sha256, -1, -1, {})
 
 
+def _insist_on_shares(answer: Answer) -> None:
+    """Raise ModelError unless an answer's shares can be probabilities."""
+    if answer.probabilities is None:
+        return
+    shares = answer.probabilities.values()
+    if min(shares) < -_ROUNDED or abs(math.fsum(shares) - 1) > _ROUNDED:
+        told = ", ".join(f"{each:.3g}" for each in shares)
+        raise ModelError(
+            f"its output is no probabilities, which are 0 or more and add up to 1, but {told}: add a Softmax"
+        )
+
+
 def _form(loaded: LoadedStream, model: BatchModel, inputs: Sequence[Port]) -> RowForm:
     if model.rows == "dicts":
         raise CannotImport(f"batch={loaded.model!r}: a graph takes no dictionaries; declare rows='vector' or 'frame'")
@@ -107,6 +126,12 @@ def _form(loaded: LoadedStream, model: BatchModel, inputs: Sequence[Port]) -> Ro
         unknown = [each.name for each in inputs if each.kind not in kinds]
         if unknown:
             raise CannotImport(f"inputs {', '.join(unknown)} of the graph are neither numbers nor texts")
+        contract = loaded.stream.seen
+        known = contract.declared if contract.features and contract.unknown != "keep" else {}
+        if strange := [each.name for each in inputs if known and each.name not in known]:
+            raise CannotImport(
+                f"input {', '.join(map(repr, strange))} is no feature of the stream, which has {', '.join(known)}"
+            )
         return RowForm("frame", tuple(Column(each.name, kinds[each.kind]) for each in inputs))
     if len(inputs) != 1:
         names = ", ".join(each.name for each in inputs)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from millstream.check.check import check
+from millstream.check.findings import Finding
+from millstream.estimators import extras
 from millstream.stream.load import load_stream
 
 HEAD = """
@@ -17,6 +21,7 @@ from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
+from sklearn.kernel_approximation import Nystroem
 from river import linear_model
 from millstream import BatchModel, Stream
 
@@ -51,9 +56,47 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("model", "severity", "about", "text"), CASES)
-def test_findings(model: str, severity: str, about: str, text: str, tmp_path: Path) -> None:
-    file = tmp_path / "mine.py"
+GRAPHS = [
+    ("lambda: of(LogisticRegression()), onnx=True", "ok", "onnx", "the same answers within 0.0001"),
+    ("lambda: of(make_pipeline(Nystroem(random_state=1), LogisticRegression())), onnx=True", "error", "onnx",
+     "no converter for pipeline__nystroem (Nystroem): take another step instead, or leave out onnx"),
+    ("LogisticRegression, rows='frame', onnx=True", "error", "onnx", "begin with one, or leave out onnx=True"),
+]  # fmt: skip
+
+
+def findings(model: str, folder: Path) -> list[Finding]:
+    file = folder / "mine.py"
     file.write_text(HEAD + STREAM.format(model=model, more="weight={True: 2.0},"))
-    found = [each for each in check(load_stream(str(file)), 100).findings if each.text.startswith("model other: ")]
+    return [each for each in check(load_stream(str(file)), 100).findings if each.text.startswith("model other: ")]
+
+
+@pytest.mark.parametrize(("model", "severity", "about", "text"), [*CASES, *GRAPHS])
+def test_findings(model: str, severity: str, about: str, text: str, tmp_path: Path) -> None:
+    if about == "onnx":
+        pytest.importorskip("onnxruntime")
+    found = findings(model, tmp_path)
     assert [each for each in found if (each.severity, each.about) == (severity, about) and text in each.text], found
+
+
+@pytest.mark.parametrize(
+    ("key", "missing", "said"),
+    [
+        ("onnx=True", ("onnx", "onnxruntime", "skl2onnx"),
+         "onnx=True needs onnx, onnxruntime, skl2onnx, which are not installed here: pip install 'millstream[onnx]'"),
+        ("onnx=True", ("skl2onnx",), "onnx=True needs skl2onnx, which is not installed here"),
+        ("cluster='dask://127.0.0.1:8786'", ("distributed",),
+         "cluster='dask://…' needs distributed, which is not installed here: pip install 'millstream[dask]'"),
+        ("cluster='ray://127.0.0.1:10001'", ("ray",),
+         "cluster='ray://…' needs ray, which is not installed here: pip install 'millstream[ray]'"),
+    ],
+)  # fmt: skip
+def test_an_extra_that_is_missing_is_an_error_that_says_what_to_install(
+    key: str, missing: Sequence[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = importlib.util.find_spec
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name in missing else installed(name) or object())
+    found = findings(f"lambda: of(LogisticRegression()), {key}", tmp_path)
+    errors = [each.text for each in found if each.severity == "error"]
+    assert len(errors) == 1
+    assert errors[0].startswith(f"model other: {said}")
+    assert not [each for each in found if each.about == "onnx"], "nothing is converted"

@@ -11,27 +11,17 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from batch_log import records, simple_rows, stream_with, trained
-from sklearn.compose import make_column_transformer
-from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor, RandomForestClassifier
-from sklearn.feature_extraction import DictVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from store_parts import draft, store_on, version
 from version_code_parts import forgetting_imports
 
-from consumers.model.checkpoints import cpu_name
-from consumers.model.estimator_model import RowForm, wrap_estimator
-from consumers.model.fingerprint import fingerprint
-from consumers.model.graph_conversion import CannotConvert, insist_on_equal, to_graph, wrap_graph
+from consumers.model.estimator_model import RowForm
 from consumers.model.graph_model import GRAPH_CLASSES, GraphEstimator
 from consumers.model.version_loader import VersionLoader
 from consumers.model.version_runtime import RunWith
 from millstream.stream.load import load_stream
 from millstream.version_code.choice import VersionCode
 from millstream.versions.import_graph import CannotImport, announcement, import_graph
-from model_store import Damaged, MemoryBackend, VersionRefused, dumps_estimator, loads_estimator
+from model_store import Damaged, MemoryBackend, VersionRefused
 from model_store.onnx_graph import MOST_GRAPH_BYTES, GraphFailed, GraphProcess, Told, require_graph
 from model_store.onnx_process import _answer_in_forks
 from runtime.exits import Doubt
@@ -47,60 +37,6 @@ ROWS: list[Features] = [
     for n in range(60)
 ]
 LABELS = [n % 7 > 3 for n in range(60)]
-
-
-def dicts(last: Any) -> Any:
-    return make_pipeline(DictVectorizer(sparse=False), last)
-
-
-def columns() -> Any:
-    return make_column_transformer(
-        (OneHotEncoder(handle_unknown="ignore", sparse_output=False), ["by"]), (StandardScaler(), ["x", "y"])
-    )
-
-
-KINDS: dict[str, tuple[str, Callable[[], Any], list[Any]]] = {
-    "trees": ("dicts", lambda: dicts(HistGradientBoostingClassifier(max_iter=5, random_state=1)), LABELS),
-    "forest": ("dicts", lambda: dicts(RandomForestClassifier(5, random_state=1)), ["abc"[n % 3] for n in range(60)]),
-    "numbers": ("dicts", lambda: dicts(HistGradientBoostingRegressor(max_iter=5)), [n / 7 for n in range(60)]),
-    "frame": ("frame", lambda: make_pipeline(columns(), LogisticRegression()), LABELS),
-    "vector": ("vector", lambda: make_pipeline(StandardScaler(), LogisticRegression()), [n % 3 for n in range(60)]),
-}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_converted_estimator_answers_as_the_original(kind: str) -> None:
-    rows, make, labels = KINDS[kind]
-    task: Any = {"numbers": "regression", "forest": "multiclass", "vector": "multiclass"}.get(kind, "binary")
-    several = (
-        [{name: value for name, value in each.items() if name != "v"} for each in ROWS] if rows != "vector" else ROWS
-    )
-    # Sums over a batch may differ from those over one event in the last bit.
-    form = RowForm.of(rows, several, vector="v").asked_alone()  # type: ignore[arg-type]
-    estimator = make().fit(form.matrix(several), labels)
-    original = wrap_estimator(estimator, task, form)
-    store = store_on(MemoryBackend())
-    graph = to_graph(estimator, form)
-    there = wrap_graph(graph, estimator, task, form)
-    assert insist_on_equal(original, there, several) <= 1e-4
-    extra = {"form": form.as_json(), "probe": several[:4], "probed": fingerprint(there, several[:4])}
-    files = {"estimator": dumps_estimator(estimator), "graph": graph}
-    manifest = store.publish(draft(version(1, 60), cpu=cpu_name(), extra=extra), files)
-    face = VersionLoader(store, task, lambda each: RunWith()).load(manifest, None).face
-    face.ahead(several)
-    assert [repr(face.predict(each)) for each in several] == [repr(there.predict(each)) for each in several]
-
-
-def test_a_graph_that_answers_otherwise_is_refused() -> None:
-    form = RowForm.of("vector", ROWS, vector="v")
-    one = LogisticRegression().fit(form.matrix(ROWS), LABELS)
-    other = LogisticRegression().fit(form.matrix(ROWS), [n % 5 > 2 for n in range(60)])
-    with pytest.raises(CannotConvert, match="answers"):
-        insist_on_equal(
-            wrap_estimator(one, "binary", form), wrap_graph(to_graph(other, form), other, "binary", form), ROWS
-        )
-    with pytest.raises(CannotConvert, match="begins with a DictVectorizer"):
-        to_graph(one, RowForm("dicts"))
 
 
 # --- graphs made elsewhere --------------------------------------------------------------------------------
@@ -357,7 +293,11 @@ def test_a_graph_is_imported_as_the_newest_version_of_a_batch_model(tmp_path: Pa
         face = VersionLoader(store, "binary", choose).load(manifest, None).face
         assert face.predict({"v": [0.0, 0.0], "n": 1.0}).probabilities == {False: 0.5, True: 0.5}
         assert announcement(store, manifest).key == "published/shapes.net/0"
-        for name, said in (("other", "takes no dictionaries"), ("", "is no batch model"), ("wide", "does not answer")):
+        for name, said in (
+            ("other", "takes no dictionaries"),
+            ("", "is no batch model"),
+            ("wide", "is no feature of the stream, which has v, n"),
+        ):
             with pytest.raises(CannotImport, match=said):
                 import_graph(store, loaded.of_model(name), graph, 5)
         bare = helper.make_graph([identity("x")], "g", [value("x", None, None)], [value("p", None, 2)])
@@ -367,13 +307,3 @@ def test_a_graph_is_imported_as_the_newest_version_of_a_batch_model(tmp_path: Pa
             import_graph(store, loaded.of_model("net"), open_ended, 5)
         with pytest.raises(VersionRefused, match="in another file"):
             import_graph(store, loaded.of_model("net"), HOSTILE["values in a file"]().SerializeToString(), 5)
-
-
-def test_a_job_trains_tests_and_writes_the_graph(tmp_path: Path) -> None:
-    log = records(simple_rows(600))
-    result = trained(stream_with(lambda: dicts(HistGradientBoostingClassifier(max_iter=10)), onnx=True), log, tmp_path)
-    graph = (tmp_path / "graph.onnx").read_bytes()
-    estimator = loads_estimator((tmp_path / "estimator.skops").read_bytes(), cap_bytes=1 << 30)
-    face = wrap_graph(graph, estimator, "binary", RowForm.from_json(result.form))
-    assert fingerprint(face, result.probe) == result.probed
-    assert fingerprint(wrap_estimator(estimator, "binary", RowForm("dicts")), result.probe) != result.probed
