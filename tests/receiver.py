@@ -48,13 +48,14 @@ def hanging(connection: socket.socket) -> None:
 
 
 def endless(first: bytes, then: bytes) -> Behaviour:
-    """Return the behaviour that never stops sending."""
+    """Return the behaviour that never stops sending; that says nothing more if `then` is empty."""
 
     def send(connection: socket.socket) -> None:
         with contextlib.suppress(OSError):
             connection.sendall(first)
-            while True:
+            while then:
                 connection.sendall(then)
+        hanging(connection)
 
     return send
 
@@ -83,7 +84,8 @@ class Receiver:
         self._came = threading.Condition()
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
 
     @property
     def url(self) -> str:
@@ -96,6 +98,8 @@ class Receiver:
             return [*self.requests]
 
     def close(self) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)  # closing alone does not end a call that waits
+        self._thread.join()
         self._socket.close()
 
     def _serve(self) -> None:
