@@ -42,6 +42,7 @@ ENVIRONMENT: Final[Mapping[str, str]] = types.MappingProxyType(
         "[reliability](../reliability.md#failpoints).",
         "MILLSTREAM_ROLE_EVENTS": "Set by `millstream run` for its children: the descriptor for their events.",
         "MILLSTREAM_SUPERVISOR": "Set by `millstream run` for its children: the process whose end also ends them.",
+        "MILLSTREAM_TRAINING_NICENESS": "Niceness of trainings, 0 to 19 (19); see [batch models](../batch.md#limits).",
         "MILLSTREAM_TRAINER_PID": "Set by a trainer in the process that trains: it ends when the trainer has ended.",
     }
 )
