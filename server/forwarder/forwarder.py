@@ -39,6 +39,7 @@ _AFTER_NOTE: Final = failpoint("forwarder.note.after")
 _BEFORE_DELETE: Final = failpoint("forwarder.delete.before")
 _READ_BYTES: Final = 2 << 20
 _SHORTEST_WAIT_S: Final = 0.005
+_MANY: Final = 100  # entries of one turn, from which on the next ones are gathered
 # Kafka deletes the offsets of a group without members after a week by default.
 _RECOMMIT_S: Final = 3600.0
 FLUSH_S: Final = 10.0
@@ -58,6 +59,9 @@ class ForwarderSettings:
         Age of the oldest entry from which on an alert is raised; 0 for none.
     longest_wait_s
         Longest time between two looks at an idle spool.
+    gather_s
+        Least time from one transaction of many entries to the next, unless callers wait for the commit: a transaction
+        costs as much as some dozens of entries.
     """
 
     names: Names
@@ -65,6 +69,7 @@ class ForwarderSettings:
     spool: Path
     old_ms: int = 0
     longest_wait_s: float = 0.05
+    gather_s: float = 0.1
     limits: TransactionLimits | None = None
 
 
@@ -169,8 +174,11 @@ class Forwarder:
                 until = time.monotonic() + FLUSH_S
             if until is not None and time.monotonic() >= until:
                 return
-            if self.turn():
+            began = time.monotonic()
+            if entries := self.turn():
                 wait = _SHORTEST_WAIT_S
+                if entries >= _MANY and not self._folder.callers_wait():
+                    self.stop.wait(max(0.0, began + self._settings.gather_s - time.monotonic()))
                 continue
             if self.stop.wait(wait):
                 return

@@ -133,6 +133,8 @@ class Spool:
                 opened.callback(os.close, self._join())
                 lock, number = self._claim()
                 opened.callback(os.close, lock)
+                if (lane := self.folder.lane(number)).waits_for != self._limits.sync:
+                    lane.lock.write_text(self._limits.sync)
             except OSError as error:
                 raise SpoolFailed(f"the spool in {path} cannot be opened: {error.strerror or error}") from error
             self._lane_folder = self.folder.lane(number)
@@ -169,10 +171,10 @@ class Spool:
     def _claim(self) -> tuple[int, int]:
         """Take the first lane that nobody writes to; return its lock and its number."""
         for number in range(_MOST_LANES):
-            folder = self.folder.lane(number).path
-            folder.mkdir(parents=True, exist_ok=True)
+            lane = self.folder.lane(number)
+            lane.path.mkdir(parents=True, exist_ok=True)
             try:
-                return hold(folder / "lock", "another worker"), number
+                return hold(lane.lock, "another worker"), number
             except SpoolInUse:
                 continue
         raise SpoolInUse(f"{self.folder.path} has {_MOST_LANES} lanes in use")
