@@ -69,6 +69,8 @@ class Singles:
         self._versions, self._turns, self._pacing = versions, turns, pacing
         self._most_bytes = largest_event // 4  # so that it cannot hold too many numbers, see `check_size`
         self._waiting: list[_Waiting] = []
+        # asyncio asks for the process id at each look for the running loop.
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def takes(self, query: str, headers: Any) -> bool:
         """Return whether a request with this query and these headers may be answered here."""
@@ -82,7 +84,9 @@ class Singles:
         HttpError
             If it cannot be logged.
         """
-        loop = asyncio.get_running_loop()
+        loop = self._loop
+        if loop is None:
+            self._loop = loop = asyncio.get_running_loop()
         done: asyncio.Future[int] = loop.create_future()
         if not self._waiting:
             # At the end of this turn: the other requests that are ready come before.
