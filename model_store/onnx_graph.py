@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -18,7 +19,8 @@ import msgspec
 import numpy as np
 
 from model_store.errors import Damaged, StoreError, VersionRefused
-from model_store.pipe_frames import kill, read_frame, write_frame
+from model_store.forked_answers import CAREFUL_SECONDS
+from model_store.pipe_frames import ended, kill, kill_group, read_frame, write_frame
 from runtime.exits import Doubt
 
 MOST_GRAPH_BYTES: Final = 256 << 20
@@ -85,6 +87,17 @@ class Told(msgspec.Struct, frozen=True, array_like=True):
     message: str = ""
 
 
+class ToRun(msgspec.Struct, frozen=True, array_like=True):
+    """Each further frame: the inputs of a call; `forked` if it is to be made in a fork of the process."""
+
+    tensors: list[Tensor]
+    forked: bool
+
+
+class _Gone(Exception):  # noqa: N818 - says what has happened, like EOFError
+    """The process has ended, or was ended because its time was up; the message says how."""
+
+
 _encode: Final = msgspec.msgpack.Encoder().encode
 _read_told: Final = msgspec.msgpack.Decoder(Told).decode
 
@@ -103,6 +116,13 @@ class GraphProcess:
     def __init__(self, graph: bytes, *, most_memory: int = MOST_MEMORY) -> None:
         if len(graph) > MOST_GRAPH_BYTES:
             raise Damaged(f"the graph has {len(graph)} bytes; at most {MOST_GRAPH_BYTES}")
+        self._to_load = _encode(ToLoad(graph, most_memory))
+        self._careful_until = 0.0
+        self._closed = False
+        told = self._start()
+        self.inputs, self.outputs = told.inputs, told.outputs
+
+    def _start(self) -> Told:
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
         environment = {**kept, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
@@ -114,13 +134,13 @@ class GraphProcess:
         )
         self._end = weakref.finalize(self, _end, self._process)
         try:
-            told = self._asked(_encode(ToLoad(graph, most_memory)), _LOADING_SECONDS)
-        except Doubt as error:
+            told = self._asked(self._to_load, _LOADING_SECONDS)
+        except _Gone as error:
             raise Damaged(f"the graph does not load: {error}") from error
         if told.raised:
             self._end()
             raise NoOnnx if told.raised == "NoOnnx" else Damaged(told.message)
-        self.inputs, self.outputs = told.inputs, told.outputs
+        return told
 
     def run(self, tensors: Mapping[str, Any]) -> list[Any]:
         """Return the outputs for these inputs.
@@ -128,32 +148,54 @@ class GraphProcess:
         Raises
         ------
         GraphFailed
-            If the graph raises.
+            If the graph raises, or ends its process again and again.
         Doubt
-            If its process is gone, or has not answered in time and was ended.
+            If its process has ended, or has not answered in time and was ended, and does not start again.
         """
-        told = self._asked(_encode([Tensor.of(name, each) for name, each in tensors.items()]), _ANSWER_SECONDS)
+        several = [Tensor.of(name, each) for name, each in tensors.items()]
+        try:
+            told = self._asked(_encode(ToRun(several, time.monotonic() < self._careful_until)), _ANSWER_SECONDS)
+        except _Gone as gone:
+            self._start_again(gone)
+            told = self._run_again(several)
         if told.raised:
             raise GraphFailed(told.message)
         return [each.array() for each in told.tensors]
 
+    def _start_again(self, gone: _Gone) -> None:
+        if self._closed:
+            raise Doubt("the process of the graph was ended with its version") from gone
+        try:
+            self._start()
+        except VersionRefused as error:
+            raise Doubt(f"the process of the graph has ended ({gone}) and does not start again: {error}") from error
+        self._careful_until = time.monotonic() + CAREFUL_SECONDS
+
+    def _run_again(self, several: list[Tensor]) -> Told:
+        try:
+            return self._asked(_encode(ToRun(several, forked=True)), _ANSWER_SECONDS)
+        except _Gone as gone:
+            raise Doubt(f"the process of the graph has ended twice ({gone})") from gone
+
     def close(self) -> None:
         """End the process."""
+        self._closed = True
         self._end()
 
     def _asked(self, frame: bytes, seconds: float) -> Told:
         process = self._process
         assert process.stdin is not None  # noqa: S101
         assert process.stdout is not None  # noqa: S101
-        overdue = threading.Timer(seconds, process.kill)
+        overdue = threading.Timer(seconds, kill_group, (process,))
         overdue.daemon = True
         overdue.start()
         try:
             write_frame(process.stdin, frame)
             return _read_told(read_frame(process.stdout))
         except (OSError, EOFError, ValueError) as error:
+            code = ended(process)
             self._end()
-            raise Doubt(f"the process of the graph has ended ({process.poll()})") from error
+            raise _Gone(f"exit code {code}") from error
         finally:
             overdue.cancel()
 

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
-from model_store.onnx_graph import NoOnnx, Port, Tensor, Told, ToLoad
+from model_store.forked_answers import ENDED, ForkEnded, answer_surviving
+from model_store.onnx_graph import NoOnnx, Port, Tensor, Told, ToLoad, ToRun
 from model_store.pipe_frames import own_output, read_frame, write_frame
 
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -121,12 +122,19 @@ def _loaded(request: ToLoad) -> tuple[Any, Told]:
         return None, Told(raised=type(error).__name__, message=f"the graph is refused: {error}"[:2000])
 
 
-def _answer(session: Any, names: list[str], tensors: list[Tensor]) -> Told:
+def _answer(session: Any, names: list[str], tensors: list[Tensor]) -> bytes:
     try:
         found = session.run(None, {each.name: each.array() for each in tensors})
-        return Told(tensors=[Tensor.of(name, each) for name, each in zip(names, found, strict=True)])
+        return _encode(Told(tensors=[Tensor.of(name, each) for name, each in zip(names, found, strict=True)]))
     except Exception as error:  # noqa: BLE001 - the asking process raises it again
-        return Told(raised=type(error).__name__, message=f"{type(error).__name__}: {error}"[:2000])
+        return _encode(Told(raised=type(error).__name__, message=f"{type(error).__name__}: {error}"[:2000]))
+
+
+def _answer_in_forks(session: Any, names: list[str], tensors: list[Tensor]) -> bytes:
+    try:
+        return answer_surviving(lambda: _answer(session, names, tensors))
+    except ForkEnded as ended:
+        return _encode(Told(raised=ENDED, message=f"the graph's process ends at this input, {ended}"))
 
 
 def main() -> int:
@@ -137,13 +145,14 @@ def main() -> int:
     if session is None:
         return 1
     names = [each.name for each in session.get_outputs()]
-    decoder = msgspec.msgpack.Decoder(list[Tensor])
+    decoder = msgspec.msgpack.Decoder(ToRun)
     while True:
         try:
-            tensors = decoder.decode(read_frame(source))
+            asked = decoder.decode(read_frame(source))
         except EOFError:
             return 0
-        write_frame(sink, _encode(_answer(session, names, tensors)))
+        answer = _answer_in_forks if asked.forked else _answer
+        write_frame(sink, answer(session, names, asked.tensors))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 from struct import Struct
 from typing import IO, Final
@@ -36,10 +37,29 @@ def own_output() -> IO[bytes]:
     return pipe
 
 
+_END_SECONDS: Final = 5.0
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process that leads a group, and with it all of the group."""
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process and close its pipes; the caller waits for it."""
-    process.kill()
+    """Kill a process that leads a group, with all of the group, and close its pipes; the caller waits for it."""
+    kill_group(process)
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
             with contextlib.suppress(OSError):
                 pipe.close()
+
+
+def ended(process: subprocess.Popen[bytes]) -> int:
+    """Return the exit code of a process whose pipe has ended; one that goes on without its pipe is killed."""
+    try:
+        return process.wait(_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        kill_group(process)
+        return process.wait()

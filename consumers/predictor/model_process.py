@@ -4,15 +4,19 @@ Unpickling 300 MB blocks the interpreter for periods that pauses between pieces 
 of keys grows, the garbage collector scans new objects, and the old version's millions of objects are freed. A process
 has its own interpreter, and its end frees everything at once. The two exchange features and plain values as
 MessagePack, never as a pickle.
+
+A process that ends is started again, and answers in forks for a while. An event at which its forks end, too, has an
+error as its answer, like one that the model refuses: otherwise it would end each process that is asked, for ever.
 """
 
 from __future__ import annotations
 
 import subprocess
 import threading
+import time
 import weakref
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import IO, Any, Final
 
@@ -20,7 +24,8 @@ import msgspec
 
 from consumers.model.river_model import Answer, ModelError, RiverModel, plain_value
 from model_store import StoreError, StoreUnavailable, VersionRefused
-from model_store.pipe_frames import kill, read_frame, write_frame
+from model_store.forked_answers import CAREFUL_SECONDS, ENDED, ForkEnded, answer_in_fork, answer_surviving
+from model_store.pipe_frames import ended, kill, kill_group, read_frame, write_frame
 from runtime.exits import Doubt
 from schemas.events import Features, Scalar
 
@@ -34,6 +39,15 @@ class _Said(msgspec.Struct, frozen=True, array_like=True):
     message: str = ""
 
 
+class _ToAnswer(msgspec.Struct, frozen=True, array_like=True):
+    """Frame of events; `forked` if they are to be answered in forks of the process."""
+
+    events: list[Any]
+    forked: bool
+
+
+_GONE: Final = (OSError, EOFError, ValueError)
+"""What writing to or reading from a process raises that has ended, or that another thread ends meanwhile."""
 _encoder: Final = msgspec.msgpack.Encoder()
 _answers: Final = msgspec.msgpack.Decoder(list[_Said])
 
@@ -51,6 +65,8 @@ class VersionProcess:
         Start a process that reads `request` as its first frame and then calls `serve`.
     seconds
         Time limit for loading; after it the process is ended.
+    say
+        Prints one line for the operator.
 
     Raises
     ------
@@ -58,14 +74,32 @@ class VersionProcess:
         Raised by loading in the process; StoreUnavailable also if loading took too long.
     """
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], request: bytes, seconds: float) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        request: bytes,
+        seconds: float,
+        say: Callable[[str], None] = print,
+    ) -> None:
         self.model: Any = None
         self._ahead: deque[tuple[Features, _Said]] = deque()
+        self._command, self._environment = command, dict(environment)
+        self._request, self._seconds, self._say = request, seconds, say
+        self._careful_until = 0.0
+        self._closed = False
+        self._start()
+
+    def _start(self) -> None:
         self._process = subprocess.Popen(
-            command, env=dict(environment), stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+            self._command,
+            env=self._environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
         )
         self._end = weakref.finalize(self, _end, self._process)
-        said = self._loaded(request, seconds)
+        said = self._loaded(self._request, self._seconds)
         if said.raised:
             self._end()
             raise _REASONS.get(said.raised, ModelError)(said.message)
@@ -76,7 +110,7 @@ class VersionProcess:
 
         def end() -> None:
             late.set()
-            self._process.kill()
+            kill_group(self._process)
 
         # A read from a pipe has no time limit, so the writer is ended when the time is up.
         overdue = threading.Timer(seconds, end)
@@ -84,7 +118,7 @@ class VersionProcess:
         overdue.start()
         try:
             (said,) = self._asked(request)
-        except (OSError, EOFError) as error:
+        except _GONE as error:
             code = self._process.wait()
             self._end()
             if late.is_set():
@@ -101,7 +135,7 @@ class VersionProcess:
             self._ahead.extend(zip(several, self._answered(several), strict=True))
 
     def predict(self, features: Features) -> Answer:
-        """Return the model's answer. Raises Doubt if its process is gone."""
+        """Return the model's answer. Raises Doubt if its process has ended and can't be started again."""
         if not self._ahead or self._ahead[0][0] is not features:
             self.ahead([features])
         said = self._ahead.popleft()[1]
@@ -110,11 +144,27 @@ class VersionProcess:
         return Answer(said.value, None if said.probabilities is None else dict(said.probabilities))
 
     def _answered(self, several: Sequence[Features]) -> list[_Said]:
+        events = [*several]
         try:
-            return self._asked(_encoder.encode(several))
-        except (OSError, EOFError) as error:
-            code = self._process.poll()
-            raise Doubt(f"the process that answers has ended ({code}): restarting") from error
+            return self._asked(_encoder.encode(_ToAnswer(events, time.monotonic() < self._careful_until)))
+        except _GONE:
+            self._start_again()
+        try:
+            return self._asked(_encoder.encode(_ToAnswer(events, forked=True)))
+        except _GONE as error:
+            raise Doubt(f"the process that answers has ended twice ({self._process.poll()}): restarting") from error
+
+    def _start_again(self) -> None:
+        code = ended(self._process)
+        self._end()
+        if self._closed:
+            raise Doubt("the process that answers was ended with its version")
+        self._say(f"the process of a version has ended ({code}): it is started and asked again")
+        try:
+            self._start()
+        except Exception as error:
+            raise Doubt(f"the process that answers has ended ({code}) and does not start again: {error}") from error
+        self._careful_until = time.monotonic() + CAREFUL_SECONDS
 
     def decide(self, features: Features) -> Answer:
         return Answer(self.predict(features).value, None)
@@ -127,9 +177,11 @@ class VersionProcess:
 
     def close(self) -> None:
         """End the process."""
+        self._closed = True
         self._end()
 
     def _asked(self, frame: bytes) -> list[_Said]:
+        """Send a frame and return the answers. Raises one of `_GONE` if the process is gone."""
         process = self._process
         assert process.stdin is not None  # noqa: S101
         assert process.stdout is not None  # noqa: S101
@@ -163,14 +215,34 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def serve(model: RiverModel, source: IO[bytes], sink: IO[bytes]) -> None:
     """Answer each frame of events with a frame of as many answers, until the input ends."""
-    decoder = msgspec.msgpack.Decoder()
+    decoder = msgspec.msgpack.Decoder(_ToAnswer)
     while True:
         try:
-            several = decoder.decode(read_frame(source))
+            asked = decoder.decode(read_frame(source))
         except EOFError:
             return
-        model.ahead(several)
-        write_frame(sink, _encoder.encode([_answer(model, features) for features in several]))
+        answer = _answers_in_forks if asked.forked else _answers_of
+        write_frame(sink, answer(model, asked.events))
+
+
+def _answers_of(model: RiverModel, events: Sequence[Features]) -> bytes:
+    model.ahead(events)
+    return _encoder.encode([_answer(model, features) for features in events])
+
+
+def _answers_in_forks(model: RiverModel, events: Sequence[Features]) -> bytes:
+    """Return the answers from a fork for all events; if it ends, from a fork for each."""
+    try:
+        return answer_in_fork(lambda: _answers_of(model, events))
+    except ForkEnded:
+        return _encoder.encode([_answer_in_forks(model, features) for features in events])
+
+
+def _answer_in_forks(model: RiverModel, features: Features) -> _Said:
+    try:
+        return _answers.decode(answer_surviving(lambda: _answers_of(model, [features])))[0]
+    except ForkEnded as ended:
+        return _Said(raised=ENDED, message=f"the model's process ends at this event, {ended}")
 
 
 def _answer(model: RiverModel, features: Features) -> _Said:

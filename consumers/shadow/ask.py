@@ -16,10 +16,6 @@ NO_VERSION: Final = "no-version"
 """Error of a challenger that had no usable version when the prediction was made."""
 _LONGS: Final = range(-(2**63), 2**63)
 _FATAL: Final = (KeyboardInterrupt, SystemExit)
-_DEATHS: Final = 3
-"""Processes of a version that end in a row while they answer one event; only then it is the model's failure."""
-_DEADLY: Final = 3
-"""Events in a row on which that happens, after which the others are not asked: starting each process takes seconds."""
 
 
 class Asked(NamedTuple):
@@ -35,61 +31,22 @@ def ask(versions: ChallengerVersions, model: str, several: Sequence[Asked]) -> l
     Raises
     ------
     Doubt
-        If the store does not answer.
+        If the store does not answer, or the process of a large version does not start again.
     """
     answers: list[Challenger] = []
     known = ((versions.at(model, asked.time), asked) for asked in several)
     for _, run in groupby(known, key=lambda pair: id(pair[0])):
         pairs = [*run]
-        answers += _answers(versions, model, pairs[0][0], [asked for _, asked in pairs])
+        answers += _answers(model, pairs[0][0], [asked for _, asked in pairs])
     return answers
 
 
-def _answers(
-    versions: ChallengerVersions, model: str, knows: Knowledge | None, several: Sequence[Asked]
-) -> list[Challenger]:
+def _answers(model: str, knows: Knowledge | None, several: Sequence[Asked]) -> list[Challenger]:
     """Return the answers of one version."""
     if knows is None:
         return [Challenger(model, -1, -1, -1, None, None, NO_VERSION)] * len(several)
-    try:
-        knows.face.ahead([asked.features for asked in several])
-        return [_answer(model, knows, asked) for asked in several]
-    except RoleFailure:
-        # The version's process is gone. That tells nothing of the model, and not which event it was answering.
-        versions.discard(model)
-    return _one_by_one(versions, model, several)
-
-
-def _one_by_one(versions: ChallengerVersions, model: str, several: Sequence[Asked]) -> list[Challenger]:
-    """Return the answers of a version whose process has ended, asking for each event alone."""
-    answers: list[Challenger] = []
-    deadly = 0
-    for asked in several:
-        knows = versions.at(model, asked.time)
-        if knows is None:
-            answers.append(_without_version(model))
-            continue
-        answer = _answer_again(versions, model, asked) if deadly < _DEADLY else None
-        deadly = deadly + 1 if answer is None else 0
-        answers.append(_failed(model, knows, asked) if answer is None else answer)
-    return answers
-
-
-def _answer_again(versions: ChallengerVersions, model: str, asked: Asked) -> Challenger | None:
-    """Return the answer to one event; `None` if process after process ends while it answers."""
-    for _ in range(_DEATHS):
-        knows = versions.at(model, asked.time)
-        if knows is None:
-            return _without_version(model)
-        try:
-            return _answer(model, knows, asked)
-        except RoleFailure:
-            versions.discard(model)
-    return None
-
-
-def _without_version(model: str) -> Challenger:
-    return Challenger(model, -1, -1, -1, None, None, NO_VERSION)
+    knows.face.ahead([asked.features for asked in several])
+    return [_answer(model, knows, asked) for asked in several]
 
 
 def _answer(model: str, knows: Knowledge, asked: Asked) -> Challenger:

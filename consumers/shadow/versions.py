@@ -12,7 +12,6 @@ from consumers.model.version_loader import VersionLoader
 from consumers.shadow.announcements import Announcement, Announcements
 from model_store import StoreError, StoreUnavailable, VersionId
 from runtime.exits import Doubt
-from schemas.model_names import name_of
 
 _MOST_LOADED: Final = 2
 """Versions of each model in memory: predictions are answered in the order of their times, so versions alternate
@@ -102,12 +101,6 @@ class ChallengerVersions:
             del unusable[next(iter(unusable))]
         why = str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
         self._say(f"version {key[0]} gives no shadow answers: {why}")
-
-    def discard(self, model: str) -> None:
-        """Discard the loaded versions of a model, because the process of one is gone; `at` loads them again."""
-        self._say(f"the process of a version of {name_of(model)} has ended: it is started and asked again")
-        self._loaded.pop(model, None)
-        self._picked.pop(model, None)
 
     def _face(self, model: str, announced: Announcement) -> RiverModel:
         loaded = self._loaded.setdefault(model, OrderedDict())

@@ -151,8 +151,10 @@ def main() -> int:
 
 def _load_into(request: Request, done: list[RiverModel | BaseException]) -> None:
     """Load with low priority, in a thread: niceness belongs to a thread, so the answering thread keeps its own."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOADING_NICENESS)
     try:
+        thread = threading.get_native_id()
+        # Only the superuser may raise a priority.
+        os.setpriority(os.PRIO_PROCESS, thread, max(_LOADING_NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))
         done.append(load(request))
     except BaseException as error:  # noqa: BLE001 - any error is sent to the requesting process
         done.append(error)

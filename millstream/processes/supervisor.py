@@ -228,7 +228,8 @@ class Supervisor:
             each.process = self._fork_server.launch(each.child.command, self._environment, told_on)
             if each.child.nice:
                 with contextlib.suppress(OSError):
-                    os.setpriority(os.PRIO_PROCESS, each.process.pid, each.child.nice)
+                    lowest = max(each.child.nice, os.getpriority(os.PRIO_PROCESS, each.process.pid))
+                    os.setpriority(os.PRIO_PROCESS, each.process.pid, lowest)
         except OSError:
             os.close(events)
             raise

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import random
-import sys
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
+from deadly_model import DEADLY, ONCE, deadly_process
 from simulation.log import Crash, SimulatedLoop
 from simulation.seeds import seeds
 from simulation.shadowing import GROUP, MODELS, NAMES, PARTITIONS, TICK, Site
@@ -17,7 +15,6 @@ from simulation.shadowing import GROUP, MODELS, NAMES, PARTITIONS, TICK, Site
 from consumers.loop.last_offsets_file import TopicMemory
 from consumers.loop.log_faults import LogRefused, short_ids
 from consumers.model import version_loader
-from consumers.predictor.model_process import VersionProcess
 from consumers.shadow.offset_metadata import ShadowMetadata
 from model_store import StoreUnavailable, VersionId
 from model_store.object_keys import version_place
@@ -246,42 +243,19 @@ def test_a_poisoned_challenger_harms_no_other(bad: str, monkeypatch: pytest.Monk
     role.close()
 
 
-MORTAL = """
-import os, pathlib, struct, sys
-import msgspec
-def frame():
-    return msgspec.msgpack.decode(sys.stdin.buffer.read(*struct.unpack(">I", sys.stdin.buffer.read(4))))
-def say(answers):
-    data = msgspec.msgpack.encode(answers)
-    sys.stdout.buffer.write(struct.pack(">I", len(data)) + data)
-    sys.stdout.buffer.flush()
-killed = pathlib.Path(frame()["killed"])
-say([[None]])
-while True:
-    answers = []
-    for features in frame():
-        if features["x"] == 666 or (features["x"] == 13 and not killed.exists()):
-            killed.touch()
-            os.kill(os.getpid(), 9)
-        answers.append([features["x"]])
-    say(answers)
-"""
-"""Process of a version that answers with x; 13 kills it the first time, 666 each time."""
-
-
 @pytest.mark.parametrize(
-    ("events", "failed", "starts"),
+    ("events", "failed"),
     [
-        ({"a": 1.0, "b": 13.0, "c": 2.0}, set(), 2),
-        ({"a": 1.0, "b": 666.0, "c": 2.0}, {"b"}, 5),
-        ({str(number): 666.0 for number in range(6)}, set("012345"), 11),
+        ({"a": 1.0, "b": ONCE, "c": 2.0}, set()),
+        ({"a": 1.0, "b": DEADLY, "c": 2.0}, {"b"}),
+        ({str(number): DEADLY for number in range(6)}, set("012345")),
     ],
     ids=["killed", "a deadly event", "only deadly events"],
 )
 def test_a_process_that_dies_is_started_and_asked_again_and_is_no_failure_of_the_model(
-    events: dict[str, float], failed: set[str], starts: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    events: dict[str, float], failed: set[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    site, started = Site(), []
+    site, started, said = Site(), [], list[str]()
     site.announce("sim.forest", 5)
     site.announce("sim.line", 7)
     load = version_loader.VersionLoader.load
@@ -289,8 +263,7 @@ def test_a_process_that_dies_is_started_and_asked_again_and_is_no_failure_of_the
     def apart(loader: Any, manifest: Any, *more: Any) -> Any:
         if manifest.version.model != "sim.forest":
             return load(loader, manifest, *more)
-        request = msgspec.msgpack.encode({"killed": str(tmp_path / "killed")})
-        started.append(VersionProcess([sys.executable, "-c", MORTAL], os.environ, request, 60))
+        started.append(deadly_process(tmp_path / "killed", said.append))
         return version_loader.LoadedModel(started[-1], apart=True)
 
     monkeypatch.setattr(version_loader.VersionLoader, "load", apart)
@@ -304,9 +277,9 @@ def test_a_process_that_dies_is_started_and_asked_again_and_is_no_failure_of_the
         event_id: None if event_id in failed else x for event_id, x in events.items()
     }
     assert all((each["sim.line"].error, each["sim.line"].prediction) == (None, 7.0) for each in answers.values())
-    assert len(started) == starts
-    assert site.said.count("the process of a version of forest has ended: it is started and asked again") > 0
-    started[-1].close()
+    assert len(started) == 1
+    assert said == ["the process of a version has ended (-11): it is started and asked again"]
+    started[0].close()
 
 
 def told(site: Site, event_id: str) -> ShadowMetadata:

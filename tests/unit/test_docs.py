@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -44,11 +45,17 @@ def test_the_map_names_every_page() -> None:
     assert {page for page in pages - linked if not page.startswith("decisions/0")} == {"README.md"}
 
 
-@pytest.mark.parametrize("number", range(2))
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_python_on_a_page_is_python(page: Path) -> None:
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        ast.parse(block)
+
+
+@pytest.mark.parametrize("number", range(3))
 def test_the_readmes_stream_files_load_as_they_stand(number: int, tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     blocks = [block for block in blocks if "Stream(" in block]
-    assert len(blocks) == 2, "try every one"
+    assert len(blocks) == 3, "try every one"
     assert ("Source(" in blocks[number]) == (number == 1)
     path = tmp_path / f"readme_{number}.py"
     path.write_text(blocks[number], encoding="utf-8")

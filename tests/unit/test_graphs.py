@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from batch_log import records, simple_rows, stream_with, trained
@@ -31,7 +32,8 @@ from millstream.stream.load import load_stream
 from millstream.version_code.choice import VersionCode
 from millstream.versions.import_graph import CannotImport, announcement, import_graph
 from model_store import Damaged, MemoryBackend, VersionRefused, dumps_estimator, loads_estimator
-from model_store.onnx_graph import MOST_GRAPH_BYTES, GraphFailed, GraphProcess, require_graph
+from model_store.onnx_graph import MOST_GRAPH_BYTES, GraphFailed, GraphProcess, Told, require_graph
+from model_store.onnx_process import _answer_in_forks
 from runtime.exits import Doubt
 from schemas.events import Features
 
@@ -158,10 +160,31 @@ def test_what_a_graph_does_not_take_is_an_error_of_that_event(process: Callable[
     assert there.run({"x": np.zeros((1, 2), dtype=np.float32)})[0].tolist() == [[0.5, 0.5]]
 
 
-def test_doubt_where_its_process_is_gone(process: Callable[..., GraphProcess]) -> None:
+def test_a_process_that_is_killed_is_started_again_and_asked_in_forks(process: Callable[..., GraphProcess]) -> None:
     there = process(softmax())
-    os.kill(there._process.pid, 9)
-    with pytest.raises(Doubt):
+    row = {"x": np.array([[0.25, 1.5]], dtype=np.float32)}
+    expected = there.run(row)[0].tolist()
+    for _ in range(2):
+        os.kill(there._process.pid, 9)
+        assert there.run(row)[0].tolist() == expected
+    with pytest.raises(GraphFailed):
+        there.run({"x": np.zeros((1, 3), dtype=np.float32)})
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_an_input_that_ends_each_process_is_an_error_of_that_event() -> None:
+    class Deadly:
+        def run(self, outputs: Any, given: Any) -> Any:
+            os.kill(os.getpid(), 9)
+
+    told = msgspec.msgpack.decode(_answer_in_forks(Deadly(), ["p"], []), type=Told)
+    assert (told.raised, told.message) == ("ProcessEnded", "the graph's process ends at this input, by signal 9")
+
+
+def test_a_graph_that_was_closed_is_not_started_again(process: Callable[..., GraphProcess]) -> None:
+    there = process(softmax())
+    there.close()
+    with pytest.raises(Doubt, match="was ended with its version"):
         there.run({"x": np.zeros((1, 2), dtype=np.float32)})
 
 

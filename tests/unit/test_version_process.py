@@ -1,9 +1,11 @@
-"""A version that answers from a process of its own: the same answers, the same refusals, and doubt where it is gone."""
+"""A version that answers from a process of its own: the same answers and refusals, also where the process ends."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
+from deadly_model import DEADLY, EXIT, ONCE, deadly_process
 from river import linear_model, naive_bayes, preprocessing, tree
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import LogisticRegression as SkLogisticRegression
@@ -27,7 +30,7 @@ from consumers.model.river_model import ModelError, RiverModel, wrap
 from consumers.model.version_loader import VersionLoader
 from consumers.model.version_runtime import RunWith
 from consumers.predictor.model_feed import VersionFeed
-from consumers.predictor.model_process import VersionProcess
+from consumers.predictor.model_process import RaisedThere, VersionProcess
 from consumers.predictor.predictor import ServedVersion, ask
 from millstream.config.settings import Settings
 from millstream.processes.model_process_main import starter
@@ -142,11 +145,77 @@ def _named_otherwise(manifest: Manifest) -> Any:
     return SimpleNamespace(version=version(7, 7), files={})
 
 
-def test_doubt_where_its_process_is_gone_and_no_answer_of_error(answering: Callable[..., VersionProcess]) -> None:
+def test_a_process_that_is_killed_is_started_again_and_gives_the_same_answers(
+    answering: Callable[..., VersionProcess], capsys: pytest.CaptureFixture[str]
+) -> None:
+    here, there = wrap(trained("logistic"), "binary"), answering("binary", trained("logistic"))
+    for _ in range(2):
+        os.kill(there._process.pid, signal.SIGKILL)
+        there.ahead(EVENTS)
+        assert [repr(there.predict(features)) for features in EVENTS] == [repr(here.predict(each)) for each in EVENTS]
+    said = "the process of a version has ended (-9): it is started and asked again"
+    assert capsys.readouterr().out.splitlines() == [said] * 2
+
+
+def test_doubt_where_its_process_does_not_start_again(
+    answering: Callable[..., VersionProcess], settings: Settings
+) -> None:
     there = answering("binary", trained("logistic"))
+    shutil.rmtree(settings.models)
     os.kill(there._process.pid, signal.SIGKILL)
-    with pytest.raises(Doubt, match="has ended"):
+    with pytest.raises(Doubt, match=r"has ended \(-9\) and does not start again"):
         ask(ServedVersion(there, "m", 1, 5, 0, None), {"x": 1.0})
+
+
+LOADS_NICELY = """
+import os, threading
+os.nice(15)
+from millstream.processes import model_process_main as main
+main.load = lambda request: print(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+main._load_into(None, [])
+"""
+
+
+def test_loading_never_raises_a_priority_because_only_the_superuser_may() -> None:
+    done = subprocess.run([sys.executable, "-c", LOADS_NICELY], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "15", done.stderr
+
+
+def test_a_version_that_was_closed_is_not_started_again(answering: Callable[..., VersionProcess]) -> None:
+    there = answering("binary", trained("logistic"))
+    there.close()
+    before = psutil.Process().children()
+    with pytest.raises(Doubt, match="was ended with its version"):
+        there.predict({"x": 1.0})
+    assert psutil.Process().children() == before
+
+
+@pytest.mark.parametrize("deadly", [DEADLY, EXIT])
+def test_an_event_that_ends_each_process_has_an_error_and_the_others_their_answers(
+    deadly: float, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    there = deadly_process(tmp_path / "killed", said.append)
+    events = [{"x": x} for x in (1.0, deadly, ONCE, 2.0, deadly)]
+    for _ in range(2):
+        there.ahead(events)
+        for event in events:
+            if event["x"] != deadly:
+                assert there.predict(event).value == event["x"]
+                continue
+            how = "by signal 11" if deadly == DEADLY else "with exit code 3"
+            with pytest.raises(RaisedThere, match=f"the model's process ends at this event, {how}") as raised:
+                there.predict(event)
+            assert type(raised.value).__name__ == "ProcessEnded"
+    code = -11 if deadly == DEADLY else 3
+    assert said == [f"the process of a version has ended ({code}): it is started and asked again"]
+    there.close()
+
+
+def test_an_event_at_which_its_process_was_killed_once_is_answered(tmp_path: Path) -> None:
+    there = deadly_process(tmp_path / "killed", lambda line: None)
+    assert there.predict({"x": ONCE}).value == ONCE
+    there.close()
 
 
 def test_its_process_ends_with_the_version(answering: Callable[..., VersionProcess]) -> None:
