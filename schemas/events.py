@@ -36,6 +36,10 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
     def encode_body(self) -> bytes:
         """Return the body alone. Raises CodecError if a value does not fit the schema."""
+        if self.entity_key is None:
+            body = event_body(self.event_id, self.event_time, self.features)
+            if body is not None:
+                return body
         for name, value in self.features.items():
             if value.__class__ is int and not -_LONG <= value < _LONG:
                 # The union also has a double, to which the Avro library would round.
@@ -221,7 +225,9 @@ def read_event(data: bytes, default_time: int = 0) -> Event:
 def features_of(found: JsonFeatures, text: bytes) -> Features:
     """Return the features of an event in JSON. Raises CodecError if a number of a vector in `text` was rounded."""
     features: Features = dict(found)
-    if any(value.__class__ is list and may_be_rounded(value) for value in features.values()):
+    if list in map(type, features.values()) and any(
+        value.__class__ is list and may_be_rounded(value) for value in features.values()
+    ):
         reason = rounded(text)
         if reason:
             raise CodecError(f"not an event in JSON: {reason}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, Protocol
 
 from river import compose
@@ -35,9 +36,10 @@ class Answer(NamedTuple):
         """Return the probabilities as an Outcome holds them."""
         if self.probabilities is None:
             return None
-        return {class_key(label): float(share) for label, share in self.probabilities.items()}
+        return {_spelled(label): float(share) for label, share in self.probabilities.items()}
 
 
+_spelled: Final = lru_cache(maxsize=4096, typed=True)(class_key)
 NO_ANSWER: Final = Answer(_NOTHING_YET, None)
 
 

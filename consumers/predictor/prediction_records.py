@@ -71,6 +71,11 @@ class PredictionRecords:
         self._form = form
         self._plain = form.encode is None and form.cloudevents is None
 
+    @property
+    def are_plain(self) -> bool:
+        """Return whether each answer is one record, without headers where its event has none."""
+        return self._plain
+
     def outputs(self, record: Record, key: bytes, value: bytes) -> list[Output]:
         """Return the records to send for the answer to `record`.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from consumers.roles import FORWARDER
 from millstream.observability.instrumentation import RoleInstrumentation
 from millstream.observability.role_log import say
-from millstream.processes import role_events
+from millstream.processes import gc_tuning, role_events
 from runtime.exits import OK, TRY_AGAIN, Doubt, RoleFailure
 from runtime.kafka_client.cluster import Cluster, MissingTopic, NoBroker, TopicInfo
 from runtime.kafka_client.errors import KafkaError, described
@@ -97,6 +97,7 @@ def run_forwarder(loaded: LoadedStream, settings: Settings, instance: str, meter
             on_kafka = f"{before} entries are on Kafka, {forwarder.waiting()} wait"
             role_events.ready(f"ready: forwards {forwarding.spool}; {on_kafka}", event="assigned")
             meter.assigned(())
+            gc_tuning.rest()
             forwarder.run()
         if left := forwarder.waiting():
             say(f"{left} answers and labels stay in the spool; the next forwarder puts them onto Kafka")

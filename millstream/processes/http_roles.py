@@ -42,7 +42,7 @@ from server.uploads.receiving import Receiver, UploadLimits
 from server.web.access import Access
 from server.web.app import App, AppLimits
 from server.web.messages import Route, Routes
-from server.web.predict import Predict
+from server.web.predict import PREDICT, Predict
 from server.web.uploads import Uploads
 from server.web.worker import Address, Health, Worker
 
@@ -157,7 +157,7 @@ class _Server:
         receiver = Receiver(UploadFolder(self._settings.state(self._names) / UPLOADS), options.uploads)
         uploads = Uploads(receiver, lambda: health.draining)
         access = Access(TokenFile(self._settings.tokens), required=options.app.is_public, say=say)
-        app = App(routes, options.app, say, access, uploads.routes())
+        app = App(routes, options.app, say, access, uploads.routes(), predict.singles)
         # As in a predictor: a thread loads versions, while this one answers.
         sys.setswitchinterval(_SWITCH_SECONDS)
         self._meter.serves(lambda: dict(app.counts.requests), self._spool.folder.size, lambda: turns.unlogged)
@@ -289,7 +289,7 @@ def server_routes(stream: Stream, names: Names, predict: Predict, health: Health
     release = version("millstream")
     open_inference = OpenInference(names.stream, release, stream.contract, stream.target, predict, health.unready)
     return {
-        "/v1/predict": {"POST": Route(predict.predict, "predict")},
+        PREDICT: {"POST": Route(predict.predict, "predict")},
         "/v1/labels": {"POST": Route(predict.labels, "label")},
         "/v1/metrics/{name}": {"POST": Route(predict.metrics, "metric")},
         **health.routes(),

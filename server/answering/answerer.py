@@ -28,6 +28,7 @@ from schemas.preparing import Prepare
 from schemas.sources.event_mapping import EventMapping
 from schemas.target import Target, TargetError
 from schemas.topics import METRICS, Names
+from server.answering.made_ids import key_of
 from server.answering.requests import read_value
 from server.spool.entries import SpooledRecord
 from server.spool.spool import Made, Pending
@@ -99,6 +100,7 @@ class _Turn(NamedTuple):
     now: int
     writer: OutcomeWriter
     unread: PlainRecord
+    version: str
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,8 @@ class Answerer:
         if turn is None or turn.serving is not serving or turn.now != now:
             writer = OutcomeWriter((serving.name, serving.epoch, serving.examples), now, self._source)
             unread = PlainRecord(*self._source, -1, now, None, None)
-            self._turn = turn = _Turn(serving, now, writer, unread)
+            version = version_text(serving.name, serving.epoch, serving.examples)
+            self._turn = turn = _Turn(serving, now, writer, unread, version)
         return [self._one(event, each, turn) for event, each in zip(events, asked, strict=True)]
 
     def _one(self, given: Event | Message, asked: Question, turn: _Turn) -> Pending:
@@ -194,13 +197,17 @@ class Answerer:
         said = answered(self._questions, turn.serving, turn.unread, asked)
         digest = _hash(_in_order.encode((event.features, event.entity_key)) if value is None else value)
         make = lambda sequence: self._made(said, sequence, turn, value)  # noqa: E731 - one for each event
-        return Pending(make, _hash(b"event " + event.event_id.encode()), digest, may_be_unlogged=True)
+        return Pending(make, key_of(event.event_id), digest, may_be_unlogged=True)
 
     def _made(self, said: Answered, sequence: int, turn: _Turn, message: bytes | None) -> Made:
         event, failure = said.event, said.failure
-        serving, now, writer, unread = turn
+        serving, now, writer, unread, version = turn
         key = event.event_id.encode()
-        outputs = self._records.outputs(unread, key, said.encode(writer, sequence))
+        encoded = said.encode(writer, sequence)
+        if failure is None and self._records.are_plain:  # most: one record without headers
+            records = (SpooledRecord(WHOLE, hashed(key, self._settings.spread), key, encoded),)
+            return Made(records, self._answer(said, serving.name, version, now))
+        outputs = self._records.outputs(unread, key, encoded)
         if failure is not None:
             value = _encoder.encode(event) if message is None else message
             sent = unread._replace(offset=sequence, key=key, value=value)
@@ -208,17 +215,14 @@ class Answerer:
             outputs.append(dead_letter(self._dead_letters, sent, SERVER, *failure, now, private))
             answer = _encoder.encode(Refused(event.event_id, Error(*failure)))
         else:
-            answer = _encoder.encode(
-                Said(
-                    event.event_id,
-                    wire_value(said.answer.value),
-                    said.answer.wire_probabilities(),
-                    serving.name,
-                    version_text(serving.name, serving.epoch, serving.examples),
-                    now,
-                )
-            )
+            answer = self._answer(said, serving.name, version, now)
         return Made(tuple([self._spooled(each) for each in outputs]), answer, failure is None)
+
+    @staticmethod
+    def _answer(said: Answered, model: str, version: str, now: int) -> bytes:
+        event, _, (value, _), _ = said
+        shares = said.answer.wire_probabilities()
+        return _encoder.encode(Said(event.event_id, wire_value(value), shares, model, version, now))
 
     def _spooled(self, output: Output) -> SpooledRecord:
         kind = self._kinds[output.topic]

@@ -38,7 +38,9 @@ _BEFORE_NOTE: Final = failpoint("forwarder.note.before")
 _AFTER_NOTE: Final = failpoint("forwarder.note.after")
 _BEFORE_DELETE: Final = failpoint("forwarder.delete.before")
 _READ_BYTES: Final = 2 << 20
+_new: Final = tuple.__new__  # builds a NamedTuple in half the time
 _SHORTEST_WAIT_S: Final = 0.005
+_MANY: Final = 100  # entries of one turn, from which on the next ones are gathered
 # Kafka deletes the offsets of a group without members after a week by default.
 _RECOMMIT_S: Final = 3600.0
 FLUSH_S: Final = 10.0
@@ -58,6 +60,9 @@ class ForwarderSettings:
         Age of the oldest entry from which on an alert is raised; 0 for none.
     longest_wait_s
         Longest time between two looks at an idle spool.
+    gather_s
+        Least time from one transaction of many entries to the next, unless callers wait for the commit: a transaction
+        costs as much as some dozens of entries.
     """
 
     names: Names
@@ -65,6 +70,7 @@ class ForwarderSettings:
     spool: Path
     old_ms: int = 0
     longest_wait_s: float = 0.05
+    gather_s: float = 0.1
     limits: TransactionLimits | None = None
 
 
@@ -100,6 +106,7 @@ class Forwarder:
         self._place = Partition(names.topic("alerts"), 0)
         self._transactions = Transactions(cluster, names.process(FORWARDER, settings.instance), settings.limits)
         self._alerts = Alerts(names, say)
+        self._topics = _Topics(names)
         self._readers: dict[int, LaneReader] = {}
         self._done: dict[int, int] = {}
         self._newest_ms = 0
@@ -150,7 +157,7 @@ class Forwarder:
             while reader.next < end and (entries := reader.read(_READ_BYTES)):
                 surplus = max(0, reader.next - end)
                 entries = entries[: len(entries) - surplus]
-                outputs += [self._output(*each) for entry in entries for each in _records(entry)]
+                outputs += self._outputs(entries)
         try:
             found = is_on_kafka(self._cluster, outputs, noted.at_ms)
         except NotAuthorizedError as error:
@@ -169,8 +176,11 @@ class Forwarder:
                 until = time.monotonic() + FLUSH_S
             if until is not None and time.monotonic() >= until:
                 return
-            if self.turn():
+            began = time.monotonic()
+            if entries := self.turn():
                 wait = _SHORTEST_WAIT_S
+                if entries >= _MANY and not self._folder.callers_wait():
+                    self.stop.wait(max(0.0, began + self._settings.gather_s - time.monotonic()))
                 continue
             if self.stop.wait(wait):
                 return
@@ -188,7 +198,7 @@ class Forwarder:
             return 0
         now = self._clock()
         age = now - min((entry.at_ms for entry in entries), default=now)
-        outputs = [self._output(*each) for entry in entries for each in _records(entry)]
+        outputs = self._outputs(entries)
         outputs += self._told_of_age(age, now)
         intended = {**self._done, **{lane: self._readers[lane].next for lane in found}}
         self._newest_ms = max([self._newest_ms, *(entry.at_ms for entry in entries)])
@@ -217,12 +227,13 @@ class Forwarder:
                 found[lane.number] = entries
         return found
 
-    def _output(
-        self, kind: str, partition: int, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]
-    ) -> Output:
-        names = self._settings.names
-        topic = names.whole if kind == WHOLE else names.topic(kind)
-        return Output(topic, partition, key, value, headers)
+    def _outputs(self, entries: Sequence[Entry]) -> list[Output]:
+        topics = self._topics
+        return [
+            _new(Output, (topics[each.kind], each.partition, each.key, each.value, each.headers, None))
+            for entry in entries
+            for each in entry.records
+        ]
 
     def _told_of_age(self, age_ms: int, now: int) -> list[Output]:
         old = self._settings.old_ms
@@ -260,7 +271,13 @@ def group(names: Names, instance: str) -> str:
     return f"{names.group(FORWARDER)}.{instance}"
 
 
-def _records(
-    entry: Entry,
-) -> list[tuple[str, int, bytes | None, bytes | None, Sequence[tuple[str, bytes]]]]:
-    return [(each.kind, each.partition, each.key, each.value, each.headers) for each in entry.records]
+class _Topics(dict[str, str]):
+    """The topic of each kind of records."""
+
+    def __init__(self, names: Names) -> None:
+        super().__init__({WHOLE: names.whole})
+        self._names = names
+
+    def __missing__(self, kind: str) -> str:
+        topic = self[kind] = self._names.topic(kind)
+        return topic

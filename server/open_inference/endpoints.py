@@ -21,8 +21,9 @@ from server.open_inference.model_metadata import model_metadata
 from server.open_inference.tensors import InvalidTensor, shown
 from server.spool.spool import Conflict, Repeated, Result, Unlogged
 from server.web.messages import RETRY_AFTER, Handler, Headers, HttpError, Request, Response, Route, Routes
-from server.web.predict import VERSION_HEADER, Predict, idempotency_key, too_many, version_name
+from server.web.predict import Predict, idempotency_key, too_many
 from server.web.rows import CONFLICT, UNLOGGED, answer_of, is_final
+from server.web.single_answer import VERSION_HEADER, version_name
 
 JSON_LENGTH_HEADER: Final = "inference-header-content-length"
 EXTENSIONS: Final = ("binary_tensor_data",)

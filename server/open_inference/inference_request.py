@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
@@ -13,6 +12,7 @@ from consumers.predictor.feature_requests import LONGEST_ID
 from schemas.contract import Contract
 from schemas.events import Event, not_json
 from schemas.json_text import NO_JSON, json_text
+from server.answering.made_ids import made_id
 from server.answering.requests import check_count, check_values
 from server.open_inference import tensors
 from server.open_inference.tensors import DATATYPES, InvalidTensor, Tensor, shown
@@ -104,7 +104,7 @@ class Inference:
         before = self.id or key
         found: list[Event] = []
         for at in range(end - begin):
-            made = secrets.token_hex(12) if before is None else f"{before}-{begin + at}"
+            made = made_id(now_ms) if before is None else f"{before}-{begin + at}"
             features = dict(zip(names, (column[at] for column in columns), strict=True))
             event_id = made if ids[at] is None else ids[at]
             found.append(Event(event_id, times[at] or now_ms, features, keys[at]))

@@ -53,7 +53,8 @@ class SpoolFolder:
     The format::
 
         spool.json      {"format": 1, "id": "<12 hex digits>"}
-        lanes/<number>  the entries of one worker process, see `LaneFolder`; `lock` there is held by its writer
+        lanes/<number>  the entries of one worker process, see `LaneFolder`; `lock` there is held by its writer, and
+                        names what answers wait for: `process`, `disk` or `kafka`
         index/          ids that are remembered, see `RememberedIds`; made again from the lanes where it is lost
         forwarded.json  the forwarder's note of its place, see `Forwarded`
         *.lock          held by those who use the spool
@@ -108,6 +109,10 @@ class SpoolFolder:
         """Return all lanes, by number."""
         names = [name for name in os.listdir(self.path / "lanes") if name.isdigit()]
         return [self.lane(number) for number in sorted(map(int, names))]
+
+    def callers_wait(self) -> bool:
+        """Return whether the last writer of a lane answers after the commit on Kafka."""
+        return any(lane.waits_for == "kafka" for lane in self.lanes())
 
     def size(self) -> int:
         """Return the bytes of all segments."""

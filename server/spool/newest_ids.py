@@ -67,8 +67,8 @@ class NewestIds:
         for sequence, at_ms, said in self._ids.values():
             if sequence >= indexed:
                 by_time.setdefault(at_ms, []).append(said)
-        for at_ms, several in by_time.items():
-            turn.put(several, at_ms)
+        if by_time:
+            turn.put(by_time)
         turn.set_place(self._lane, end)
 
     def indexed(self, end: Place) -> None:

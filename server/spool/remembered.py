@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from struct import Struct
@@ -128,12 +128,19 @@ class Turn:
         at, digest, final = _AT.unpack_from(found)
         return Remembered(key, digest, final, found[_AT.size :]) if at >= oldest_ms else None
 
-    def put(self, said: Sequence[Remembered], at_ms: int) -> None:
-        """Remember answers of one time; earlier ones with their keys are replaced."""
-        for each in said:
-            self.txn.put(each.key, _AT.pack(at_ms, each.digest, each.final) + each.answer, db=self._answers)
-        first, *others = (each.key for each in said)
-        self.txn.put(_AGE.pack(at_ms) + first, b"".join(others), db=self._ages)
+    def put(self, by_time: Mapping[int, Sequence[Remembered]]) -> None:
+        """Remember answers, by their time in ms; earlier ones with their keys are replaced."""
+        pack = _AT.pack
+        items = [
+            (each.key, pack(at_ms, each.digest, each.final) + each.answer)
+            for at_ms, said in by_time.items()
+            for each in said
+        ]
+        items.sort()  # neighbours are in one page
+        self.txn.cursor(self._answers).putmulti(items)
+        for at_ms, said in by_time.items():
+            keys = b"".join([each.key for each in said])
+            self.txn.put(_AGE.pack(at_ms) + keys[:_KEY], keys[_KEY:], db=self._ages)
 
     def drop(self, key: bytes, at_ms: int) -> None:
         """Forget the answer of a key, unless it was replaced since `at_ms`."""
@@ -185,7 +192,7 @@ class Turn:
                 continue  # deleted since: all of it is on Kafka
             for entry in tail.entries:
                 if entry.remembered is not None:
-                    self.put([entry.remembered], entry.at_ms)
+                    self.put({entry.at_ms: [entry.remembered]})
             entries += len(tail.entries)
             place = Place(first, tail.end, tail.next)
             self.set_place(lane.number, place)

@@ -43,6 +43,19 @@ class LaneFolder:
         names = os.listdir(self.path)
         return sorted(int(name[:_DIGITS]) for name in names if name.endswith(_ENDING) and name[:_DIGITS].isdigit())
 
+    @property
+    def lock(self) -> Path:
+        """Return the file that the lane's writer holds; it names what answers wait for."""
+        return self.path / "lock"
+
+    @property
+    def waits_for(self) -> str:
+        """Return what the lane's last writer answered after, see `Sync`; empty if there was none."""
+        try:
+            return self.lock.read_text()
+        except FileNotFoundError:
+            return ""
+
     def file(self, first: int) -> Path:
         """Return the path of the segment that begins with the entry `first`."""
         return self.path / f"{first:0{_DIGITS}}{_ENDING}"

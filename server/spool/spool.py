@@ -133,6 +133,8 @@ class Spool:
                 opened.callback(os.close, self._join())
                 lock, number = self._claim()
                 opened.callback(os.close, lock)
+                if (lane := self.folder.lane(number)).waits_for != self._limits.sync:
+                    lane.lock.write_text(self._limits.sync)
             except OSError as error:
                 raise SpoolFailed(f"the spool in {path} cannot be opened: {error.strerror or error}") from error
             self._lane_folder = self.folder.lane(number)
@@ -169,10 +171,10 @@ class Spool:
     def _claim(self) -> tuple[int, int]:
         """Take the first lane that nobody writes to; return its lock and its number."""
         for number in range(_MOST_LANES):
-            folder = self.folder.lane(number).path
-            folder.mkdir(parents=True, exist_ok=True)
+            lane = self.folder.lane(number)
+            lane.path.mkdir(parents=True, exist_ok=True)
             try:
-                return hold(folder / "lock", "another worker"), number
+                return hold(lane.lock, "another worker"), number
             except SpoolInUse:
                 continue
         raise SpoolInUse(f"{self.folder.path} has {_MOST_LANES} lanes in use")
@@ -227,11 +229,11 @@ class Spool:
             found = {lane.number: place.next for lane in self.folder.lanes() if (place := turn.place(lane.number))}
             return {**found, self.lane: self._lane.next}
 
-    def is_full(self, more: int) -> bool:
-        """Return whether `more` bytes would pass the limit; what other workers wrote is counted 0.2 s later."""
+    def room(self) -> int:
+        """Return the bytes that may still be written; what other workers wrote is counted 0.2 s later."""
         if time.monotonic() - self._looked_at > _LOOK_S:
             self._size, self._looked_at = self.folder.size(), time.monotonic()
-        return self._size + more > self._limits.most_bytes
+        return self._limits.most_bytes - self._size
 
     def close(self) -> None:
         """Close it; the lane is free for another worker."""
@@ -244,7 +246,9 @@ class _Turn:
     def __init__(self, spool: Spool, turn: Turn, now: int) -> None:
         self._spool, self._turn, self._now = spool, turn, now
         self._entries: list[tuple[bytes, Entry]] = []
-        self._bytes = 0
+        self._next = spool._lane.next
+        self._bytes, self._room = 0, spool.room()
+        self._oldest = now - spool._limits.remember_ms
         self._answered: dict[bytes, Remembered] = {}
 
     def settle(self, asked: Sequence[Pending]) -> list[Result]:
@@ -264,33 +268,32 @@ class _Turn:
         return isinstance(result, Logged) or (asked.key is not None and asked.key in self._answered)
 
     def _one(self, asked: Pending) -> Result:
-        said = self._said(asked)
-        if said is not None and said.digest == asked.digest:
-            return Repeated(said.answer, said.final)
-        if said is not None and said.final:
-            return Conflict()
-        sequence = self._spool._lane.next + len(self._entries)
+        key = asked.key
+        if key is not None and (said := self._said(key)) is not None:
+            if said.digest == asked.digest:
+                return Repeated(said.answer, said.final)
+            if said.final:
+                return Conflict()
+        sequence = self._next + len(self._entries)
         try:
             made = asked.make(sequence)
         except Exception as error:  # noqa: BLE001 - it concerns this one alone
             return error
-        remembered = None if asked.key is None else Remembered(asked.key, asked.digest, made.final, made.answer)
-        entry = Entry(self._now, made.records, remembered)
+        records, answer, final = made
+        remembered = None if key is None else Remembered(key, asked.digest, final, answer)
+        entry = Entry(self._now, records, remembered)
         data = encode(sequence, entry)
-        if self._spool.is_full(self._bytes + len(data)):
+        if self._bytes + len(data) > self._room:
             return SpoolFull("the spool is full: its entries do not get onto Kafka quickly enough")
         self._entries.append((data, entry))
         self._bytes += len(data)
         if remembered is not None:
             self._answered[remembered.key] = remembered
-        return Logged(sequence, made.answer, made.final)
+        return Logged(sequence, answer, final)
 
-    def _said(self, asked: Pending) -> Remembered | None:
-        if asked.key is None:
-            return None
-        oldest = self._now - self._spool._limits.remember_ms
+    def _said(self, key: bytes) -> Remembered | None:
         return (
-            self._answered.get(asked.key)
-            or self._spool._newest.look_up(asked.key, oldest)
-            or self._turn.look_up(asked.key, oldest)
+            self._answered.get(key)
+            or self._spool._newest.look_up(key, self._oldest)
+            or self._turn.look_up(key, self._oldest)
         )

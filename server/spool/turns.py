@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from functools import partial
+from typing import Final, TypeAlias
 
 from server.spool.errors import NotCommitted, SpoolUnavailable
 from server.spool.folder import Forwarded
 from server.spool.spool import Logged, Pending, Repeated, Result, Spool, Sync, Unlogged
 
+Then: TypeAlias = Callable[[list[Result]], None]
 _COMMIT_LOOK_S: Final = 0.005
 _NO_SEQUENCE: Final = -1
 _NEVER: Final = SpoolUnavailable("this server publishes nothing (--publish never), so it takes no labels")
@@ -41,7 +43,7 @@ class Turns:
         self._log_nothing = log_nothing
         self.unlogged = 0
         """Number of answers that were not logged."""
-        self._waiting: list[tuple[Sequence[Pending], asyncio.Future[list[Result]]]] = []
+        self._waiting: list[tuple[Sequence[Pending], Then]] = []
         self._due = False
         self._thread = ThreadPoolExecutor(1, "spool") if sync == "disk" else None
         self._commits: asyncio.Task[None] | None = None
@@ -51,19 +53,27 @@ class Turns:
         """Log these with everything else of this turn; return what became of each."""
         if self._log_nothing:
             return [self._without(each, _NEVER) for each in asked]
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[list[Result]] = loop.create_future()
-        self._waiting.append((asked, done))
-        if not self._due:
-            self._due = True
-            # At the end of this turn: the other requests that are ready come before.
-            loop.call_soon(self._write if self._thread is None else self._hand_over)
+        done: asyncio.Future[list[Result]] = asyncio.get_running_loop().create_future()
+        self.hand_in(asked, partial(_set, done))
         results = await done
         if self._sync == "kafka":
             results = await self._committed(results)
         if self._unlogged and any(isinstance(each, SpoolUnavailable) for each in results):
             results = [self._without(each, result) for each, result in zip(asked, results, strict=True)]
         return results
+
+    @property
+    def are_plain(self) -> bool:
+        """Return whether what the spool says is the answer, so that `hand_in` is enough."""
+        return not (self._log_nothing or self._unlogged or self._sync == "kafka")
+
+    def hand_in(self, asked: Sequence[Pending], then: Then) -> None:
+        """Log these with everything else of this turn; `then` gets what became of each, and must not raise."""
+        self._waiting.append((asked, then))
+        if not self._due:
+            self._due = True
+            # At the end of this turn: the other requests that are ready come before.
+            asyncio.get_running_loop().call_soon(self._write if self._thread is None else self._hand_over)
 
     def _without(self, asked: Pending, result: Result) -> Result:
         """Return the answer without a log, if it may be given, in place of the spool's failure."""
@@ -98,13 +108,10 @@ class Turns:
         work.add_done_callback(written)
 
     @staticmethod
-    def _answer(
-        waiting: Sequence[tuple[Sequence[Pending], asyncio.Future[list[Result]]]], results: Sequence[Result]
-    ) -> None:
+    def _answer(waiting: Sequence[tuple[Sequence[Pending], Then]], results: Sequence[Result]) -> None:
         at = 0
-        for asked, done in waiting:
-            if not done.done():  # else its caller has gone
-                done.set_result(list(results[at : at + len(asked)]))
+        for asked, then in waiting:
+            then(list(results[at : at + len(asked)]))
             at += len(asked)
 
     # --- sync with Kafka ---------------------------------------------------------------------------
@@ -147,3 +154,8 @@ class Turns:
         """Finish the write that is under way."""
         if self._thread is not None:
             self._thread.shutdown()
+
+
+def _set(done: asyncio.Future[list[Result]], results: list[Result]) -> None:
+    if not done.done():  # else its caller has gone
+        done.set_result(results)

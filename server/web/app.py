@@ -16,6 +16,7 @@ from server.web.access import Access
 from server.web.bodies import whole
 from server.web.messages import ANY, Headers, HttpError, Request, Response, Routes
 from server.web.reading_timeout import ReadingTimeout
+from server.web.singles import Singles
 from server.web.streamed import NO_ROUTES, StreamedRequest, StreamedRoutes
 
 _PLAIN_ERRORS: Final = "/v2"
@@ -76,6 +77,8 @@ class App:
         Who is let in; everyone by default.
     streamed
         The routes whose bodies are read piece by piece, by their handlers.
+    singles
+        Answers what it can of the requests to one path, in the place of their handler.
     """
 
     def __init__(
@@ -85,10 +88,12 @@ class App:
         say: Callable[[str], None] = print,
         access: Access | None = None,
         streamed: StreamedRoutes = NO_ROUTES,
+        singles: Singles | None = None,
     ) -> None:
         self._routes = routes
         self._patterns = [(_pattern(path), path) for path in routes if "{" in path]
         self._streamed = streamed
+        self._singles = singles
         self._limits = limits or AppLimits()
         self._say = say
         self._access = access or Access()
@@ -104,19 +109,22 @@ class App:
             protocol.close(403)
             return
         self.running += 1
-        path, in_path = self._find(scope.path)
-        plain = scope.path.startswith(_PLAIN_ERRORS)
+        asked = scope.path
+        path, in_path = self._find(asked)
         try:
             response = await self._respond(scope, protocol, path, in_path)
+            if isinstance(response, int):
+                self.counts.add(asked, response)
+                return
         except HttpError as error:
-            response = error.response(plain=plain)
+            response = error.response(plain=asked.startswith(_PLAIN_ERRORS))
         except Exception as error:  # noqa: BLE001 - one request must not end the worker
-            self._say(f"{scope.method} {scope.path} failed: {type(error).__name__}: {error}")
+            self._say(f"{scope.method} {asked} failed: {type(error).__name__}: {error}")
             said = "the request failed; the server's log has the reason"
-            response = HttpError(503, "internal", said).response(plain=plain)
+            response = HttpError(503, "internal", said).response(plain=asked.startswith(_PLAIN_ERRORS))
         finally:
             self.running -= 1
-        self.counts.add(path or self._streamed.name_of(scope.path) or "other", response.status)
+        self.counts.add(path or self._streamed.name_of(asked) or "other", response.status)
         headers = [("content-type", response.content_type), *self._headers(response)]
         try:  # noqa: SIM105 - quicker than `suppress`, and each response passes here
             protocol.response_bytes(response.status, headers, response.body)
@@ -140,13 +148,14 @@ class App:
                 return route, found.groupdict()
         return None, _NOTHING
 
-    async def _respond(self, scope: Any, protocol: Any, path: str | None, in_path: Mapping[str, str]) -> Response:
+    async def _respond(self, scope: Any, protocol: Any, path: str | None, in_path: Mapping[str, str]) -> Response | int:
+        """Return the response, or the status of one that was sent."""
         streamed = self._streamed.find(scope.path) if path is None else None
         methods = {} if path is None else self._routes[path]
-        method, headers = scope.method, scope.headers
+        method, headers = scope.method, scope.headers  # the web server copies the headers at each look
         route = methods.get(method)
         if route is None or route.scope is not None or not self._limits.is_public:
-            self._check_host(scope)
+            self._check_host(scope, headers)
         if streamed is not None:
             needed = streamed.scope if method in streamed.methods else ANY
         else:
@@ -161,23 +170,25 @@ class App:
         if route is None:
             allowed = ", ".join(methods)
             raise HttpError(405, "method", f"{scope.path} takes {allowed}", (("allow", allowed),))
-        request = Request(method, scope.path, scope.query_string, headers, b"", caller, in_path)
         if method != "POST":
-            return await route.handler(request)
+            return await route.handler(Request(method, scope.path, scope.query_string, headers, b"", caller, in_path))
         limits = self._limits
         if self.running > limits.requests or self._bytes > limits.request_bytes:
             raise HttpError(503, "overloaded", "too many requests at once: send it again a little later")
-        request.body = await whole(headers, protocol, limits.body_bytes, self._bodies)
-        size = len(request.body)
+        body = await whole(headers, protocol, limits.body_bytes, self._bodies)
+        size = len(body)
         self._bytes += size
         try:
-            return await route.handler(request)
+            query, singles = scope.query_string, self._singles
+            quick = singles is not None and path == singles.path and singles.takes(query, headers)
+            if quick and singles is not None and (status := await singles.answer(body, protocol)):
+                return status
+            return await route.handler(Request(method, scope.path, query, headers, body, caller, in_path))
         finally:
             self._bytes -= size
 
-    def _check_host(self, scope: Any) -> None:
+    def _check_host(self, scope: Any, headers: Any) -> None:
         """Refuse what a web page of another site sends through the user's browser."""
-        headers = scope.headers  # the web server copies them at each look
         host = scope.authority or headers.get("host", "")
         if len(headers.get_all("host")) > 1:
             # A proxy in front may have let the request in by the other one.

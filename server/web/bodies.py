@@ -46,9 +46,13 @@ async def whole(headers: Any, protocol: Any, most: int, timeout: ReadingTimeout)
     if expected is not None and expected > most:
         raise _too_large(most)
     try:
-        return await timeout.within(_declared(protocol) if expected is not None else _joined(protocol, most))
+        return await timeout.within(protocol() if expected is not None else _joined(protocol, most))
     except TimeoutError:
         raise HttpError(408, "timeout", f"the body did not come within {timeout.seconds:g} s", _CLOSE) from None
+    except HttpError:
+        raise
+    except Exception as error:
+        raise HttpError(400, "cut", "the body ended early: send it again", _CLOSE) from error
 
 
 async def _joined(protocol: Any, most: int) -> bytes:
@@ -91,14 +95,6 @@ async def pieces(headers: Any, protocol: Any, clock: Callable[[], float] = time.
             said = f"the body came slower than {_LEAST_RATE} bytes a second: {size} bytes came"
             raise HttpError(408, "timeout", said, _CLOSE)
         yield part
-
-
-async def _declared(protocol: Any) -> bytes:
-    try:
-        found: bytes = await protocol()
-    except Exception as error:
-        raise HttpError(400, "cut", "the body ended early: send it again", _CLOSE) from error
-    return found
 
 
 async def _parts(protocol: Any, expected: int | None) -> AsyncIterator[bytes]:

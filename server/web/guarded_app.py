@@ -100,10 +100,9 @@ class GuardedApp(App):
     def _plain_paths(self) -> Iterable[str]:
         return self._routes
 
-    def _check_host(self, scope: Any) -> None:
+    def _check_host(self, scope: Any, headers: Any) -> None:
         """Refuse what a page of another site caused, which a person's browser sends with that person's rights."""
-        super()._check_host(scope)
-        headers = scope.headers
+        super()._check_host(scope, headers)
         site, origin = headers.get("sec-fetch-site"), headers.get("origin")
         # A link on another page may lead to a GET; a page shows it to nobody but the person.
         followed = scope.method == "GET" and headers.get("sec-fetch-mode") == "navigate"

@@ -110,11 +110,12 @@ class Request:
     @property
     def is_ndjson(self) -> bool:
         """Return whether the body is JSON line by line."""
-        return _is_ndjson(self.headers.get("content-type"))
+        return is_ndjson(self.headers.get("content-type"))
 
 
 @lru_cache(maxsize=256)
-def _is_ndjson(content_type: str | None) -> bool:
+def is_ndjson(content_type: str | None) -> bool:
+    """Return whether a body of this type is JSON line by line."""
     given = (content_type or "").split(";")[0].strip().lower()
     return given in (NDJSON, "application/ndjson", "application/jsonl", "application/x-jsonlines")
 

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import re
-import secrets
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, TypeAlias
-
-import msgspec
 
 from consumers.predictor.feature_requests import LONGEST_ID
 from consumers.predictor.predictor import ServedVersion
 from runtime.exits import RoleFailure
 from schemas.codec import CodecError
 from schemas.events import Event
-from schemas.model_names import version_text
 from schemas.sources.metrics import NAME as METRIC_NAME
-from server.answering.answerer import Answerer, Message, Said
-from server.answering.asking import Asking
+from server.answering.answerer import Answerer, Message
+from server.answering.made_ids import made_id
 from server.answering.pacing import LARGEST_SLICE, Overloaded, Pacing, VersionGone
 from server.answering.requests import (
     LARGEST_EVENT,
@@ -34,20 +29,18 @@ from server.answering.requests import (
     value_rows,
 )
 from server.answering.versions import Versions, VersionTooOld
-from server.spool.spool import Conflict, Pending, Repeated, Result, Unlogged
+from server.spool.spool import Conflict, Pending, Result
 from server.spool.turns import Turns
-from server.web.messages import Headers, HttpError, Request, Response, error_body
-from server.web.rows import CONFLICT, UNLOGGED, Rows, answer_of, is_final
+from server.web.messages import HttpError, Request, Response, error_body
+from server.web.rows import CONFLICT, Rows, answer_of, is_final
+from server.web.single_answer import VERSION_HEADER, single_answer, version_name
+from server.web.singles import Singles
 
+PREDICT: Final = "/v1/predict"
 ReadRow: TypeAlias = Callable[[bytes, str | None], Pending]
 _FRAMED: Final = (b"\0", b"\1")  # of a schema registry
 _LONGEST_KEY: Final = 1000
-_LONGEST_HEADER: Final = 2048
 _SLICE_BYTES: Final = 64 << 10
-VERSION_HEADER: Final = "x-model-version"
-EVENT_HEADER: Final = "x-event-id"
-_PLAIN: Final = re.compile("[!-$&-~]*").fullmatch
-_said: Final = msgspec.json.Decoder(Said)
 
 
 class Predict:
@@ -72,7 +65,8 @@ class Predict:
         self._turns = turns
         self._pacing = pacing or Pacing(answerer)
         self.largest_event = largest_event
-        self._asking = Asking(self._pacing)
+        self.singles = Singles(PREDICT, versions, turns, self._pacing, largest_event)
+        """Answers most requests of one event in `predict`'s place."""
 
     # --- predictions -------------------------------------------------------------------------------
 
@@ -83,7 +77,7 @@ class Predict:
         now = time.time_ns() // 1_000_000
         rows = self._rows(request)
         if rows is None:
-            event_id = key or secrets.token_hex(12)
+            event_id = key or made_id(now)
             self._check_size(request.body)
             try:
                 if request.body[:1] in _FRAMED:  # the registry may be asked for its schema
@@ -92,12 +86,8 @@ class Predict:
                     event = self._event(request.body, event_id, now)
             except CodecError as error:
                 raise HttpError(400, "json", str(error)) from error
-            try:
-                pending = await self._asking.ask(event, serving)
-            except VersionGone as error:
-                raise _gone(error) from error
-            [result] = await self._turns.log([pending])
-            return _single(_id(event), result, serving)
+            [result] = await self._turns.log(await self._asked([event], serving))
+            return single_answer(_id(event), result, serving)
         answers = Rows()
         begin = 0
         while begin < len(rows):
@@ -149,7 +139,7 @@ class Predict:
             return
         events: list[Event | Message | bytes] = []
         for number, row in enumerate(rows, begin):
-            event_id = secrets.token_hex(12) if key is None else f"{key}-{number}"
+            event_id = made_id(now) if key is None else f"{key}-{number}"
             try:
                 self._check_size(row)
                 events.append(self._event(row, event_id, now))
@@ -334,33 +324,3 @@ def idempotency_key(request: Request) -> str | None:
     if key is not None and not 0 < len(key) <= _LONGEST_KEY:
         raise HttpError(400, "id", f"the Idempotency-Key has {len(key)} characters; 1 to {_LONGEST_KEY} are taken")
     return key
-
-
-def version_name(serving: ServedVersion) -> str:
-    """Return a version as a header names it, such as ``3/81000``."""
-    return version_text(serving.name, serving.epoch, serving.examples)
-
-
-def _single(event_id: str, result: Result, serving: ServedVersion) -> Response:
-    headers: Headers = ((VERSION_HEADER, version_name(serving)),)
-    if len(named := _header_value(event_id)) <= _LONGEST_HEADER:
-        headers = (*headers, (EVENT_HEADER, named))  # proxies refuse long headers
-    if isinstance(result, Conflict):
-        return Response(422, error_body("conflict", CONFLICT, event_id), headers)
-    body = answer_of(result)
-    final = is_final(result)
-    if isinstance(result, Unlogged):
-        headers = (*headers, UNLOGGED)
-    if isinstance(result, Repeated) and final:
-        headers = ((VERSION_HEADER, _said.decode(result.answer).version), *headers[1:])
-    return Response(200 if final else 422, body, headers)
-
-
-def _header_value(text: str) -> str:
-    """Return an id as a header can hold it: other characters than visible ASCII are percent-encoded."""
-    if _PLAIN(text) is not None:
-        return text
-    return "".join(
-        each if "!" <= each <= "~" and each != "%" else "".join(f"%{byte:02X}" for byte in each.encode())
-        for each in text
-    )

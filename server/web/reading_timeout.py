@@ -8,17 +8,22 @@ from typing import Any
 
 
 class ReadingTimeout:
-    """Ends the readings that take longer than `seconds`."""
+    """Ends the readings that take longer than `seconds`, for one event loop."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self._begun: dict[asyncio.Task[Any], float] = {}  # in the order in which they began
         self._late: set[asyncio.Task[Any]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        # asyncio asks for the process id at each look for the running loop.
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def within(self, read: Awaitable[bytes]) -> bytes:
         """Return what is read. Raises TimeoutError if it takes too long."""
-        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        loop = self._loop
+        if loop is None:
+            self._loop = loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
         assert task is not None  # noqa: S101 - a coroutine runs in a task
         self._begun[task] = loop.time()
         if self._timer is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -20,7 +21,7 @@ from server.forwarder.forwarder import Forwarder, ForwarderSettings, group
 from server.spool.entries import SpooledRecord
 from server.spool.errors import SpoolInUse
 from server.spool.folder import SpoolFolder
-from server.spool.spool import Made, Pending, Spool, SpoolLimits
+from server.spool.spool import Made, Pending, Spool, SpoolLimits, Sync
 
 NOW = 1_700_000_000_000
 
@@ -137,3 +138,34 @@ def test_a_transaction_of_unknown_outcome_is_looked_for_before_it_is_sent_again(
     written(tmp_path, "e")
     assert forward(cluster, made, tmp_path, now=now) == (4 if committed else 2)
     assert on(cluster, made) == [b"a", b"b", b"c", b"d", b"e"]
+
+
+class Stop(threading.Event):
+    """Is set by the first look at an empty spool; `gathered` has the waits before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gathered: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None
+        if timeout > 1.0:
+            self.gathered.append(timeout)
+            return False
+        self.set()
+        return True
+
+
+@pytest.mark.parametrize(
+    ("entries", "sync", "gathers"), [(99, "process", False), (100, "process", True), (100, "kafka", False)]
+)
+def test_many_entries_are_gathered_unless_callers_wait_for_the_commit(
+    cluster: Cluster, made: Names, tmp_path: Path, entries: int, sync: Sync, *, gathers: bool
+) -> None:
+    written(tmp_path, *(f"{number}" for number in range(entries)), limits=SpoolLimits(sync=sync))
+    with closing(Forwarder(cluster, ForwarderSettings(made, "0", tmp_path, gather_s=60.0))) as forwarder:
+        forwarder.stop = stop = Stop()
+        forwarder.open()
+        forwarder.run()
+    assert [wait > 30.0 for wait in stop.gathered] == [True] * gathers
+    assert len(on(cluster, made)) == entries

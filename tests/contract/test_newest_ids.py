@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,9 +42,9 @@ def puts(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
     found: list[bytes] = []
     put = Turn.put
 
-    def noting(turn: Turn, said: Sequence[Remembered], at_ms: int) -> None:
-        found.extend(each.key.strip() for each in said)
-        put(turn, said, at_ms)
+    def noting(turn: Turn, by_time: Mapping[int, Sequence[Remembered]]) -> None:
+        found.extend(each.key.strip() for said in by_time.values() for each in said)
+        put(turn, by_time)
 
     with monkeypatch.context() as patched:
         patched.setattr(Turn, "put", noting)

@@ -49,6 +49,9 @@ class Served:
         face = wrap(model or Raises(), "regression")
         self.serving: ServedVersion | None = ServedVersion(face, "fraud", 3, 81_000, 0, None)
 
+    def newest(self) -> ServedVersion | None:
+        return self.serving
+
     async def at_least(self, wanted: str | None, wait: str | None, others: object) -> ServedVersion:
         if self.serving is None:
             raise VersionTooOld(503, "not-ready", "no version has answered its probe yet")
@@ -70,6 +73,8 @@ class Site:
         self.health = Health(lambda: None)
         self.pacing: Pacing | None = None
         self.unlogged = False
+        self.quick = True
+        """False to have each single event answered by its handler."""
         self._limits = app
         self._said: list[str] = []
 
@@ -107,7 +112,10 @@ class Site:
                 "/v1/metrics/{name}": {"POST": Route(predict.metrics, "metric")},
                 "/readyz": {"GET": Route(self.health.readyz, None)},
             }
-            self._made = loop, App(routes, self._limits, self._said.append)
+            self._made = (
+                loop,
+                App(routes, self._limits, self._said.append, singles=predict.singles if self.quick else None),
+            )
         app: App = self._made[1]
         return app
 

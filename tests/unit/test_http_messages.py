@@ -76,7 +76,7 @@ def test_without_an_id_in_the_message_the_key_or_an_id_made_here_names_the_event
     site = mapped(make(), Source(topic="payments", fields=FIELDS))
     assert site.one(MESSAGE, idempotency_key="mine").json["event_id"] == "mine"
     first, second = (site.one(MESSAGE).json["event_id"] for _ in range(2))
-    assert len(first) == 24
+    assert len(first) == 28
     assert first != second
 
 

@@ -75,29 +75,39 @@ class KafkaPythonProducer:
         self._acknowledged(outputs, timeout)
 
     def send_for_offsets(self, outputs: Sequence[Output], timeout: float) -> list[int]:
-        return [each.get().offset for each in self._acknowledged(outputs, timeout)]
+        return [each.value.offset for each in self._acknowledged(outputs, timeout)]
 
-    def _acknowledged(self, outputs: Sequence[Output], timeout: float) -> list[_Delivery]:
-        """Send records and return their deliveries once all are acknowledged."""
-        send = self.send
-        deliveries = [
-            send(topic, value, key, headers, partition, timestamp)
-            for topic, partition, key, value, headers, timestamp in outputs
-        ]
-        if not deliveries:
-            return deliveries
+    def _acknowledged(self, outputs: Sequence[Output], timeout: float) -> list[Any]:
+        """Send records and return the client's futures once all are acknowledged."""
+        if not outputs:
+            return []
+        send = self._client.send
+        try:
+            futures = [
+                send(
+                    topic,
+                    _NOTHING if value is None and key is None else value,
+                    key,
+                    _writable(headers) if headers else None,
+                    partition,
+                    timestamp,
+                )
+                for topic, partition, key, value, headers, timestamp in outputs
+            ]
+        except KafkaError as error:
+            raise translated(error) from error
         until = time.monotonic() + timeout
         # Sends without the linger time. It fails if a batch was too large for the topic and was sent again in two
         # parts: each record is waited for below.
         with contextlib.suppress(ours.KafkaError):
             self.flush(timeout=timeout)
-        for delivery in deliveries:
-            if not delivery.is_done:
-                delivery.get(timeout=max(0.0, until - time.monotonic()))
+        for future in futures:
+            if not future.is_done:
+                _Delivery(future).get(timeout=max(0.0, until - time.monotonic()))
             # A record can expire, and commit_transaction() would return as if nothing were missing.
-            if (error := delivery.exception) is not None:
-                raise error
-        return deliveries
+            if future.exception is not None:
+                raise translated(future.exception)
+        return futures
 
     @translating
     def flush(self, timeout: float | None = None) -> None:
