@@ -1,4 +1,4 @@
-"""Single events: those that have come by a turn of the event loop are read, asked, logged and answered together.
+"""Single events: those that have come by a turn of the event loop are answered together.
 
 Most requests hold one plain event. Here they take fewer steps than by their handler, `Predict.predict`, which is the
 reference: whatever is not plain is declined, and the handler answers it from the beginning.

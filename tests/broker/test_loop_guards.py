@@ -146,8 +146,8 @@ def test_without_a_look_at_each_record_a_transaction_is_committed_with_a_hole(
     def deafened(self: Transactions, *more: Any) -> None:
         init(self, *more)
         producer: Any = self._producer
-        send: Callable[..., Any] = producer.send
-        producer.send = lambda *record: send(*record) and Deaf()
+        send: Callable[..., Any] = producer._client.send
+        producer._client.send = lambda *record: send(*record) and Deaf()
         producer.flush = lambda timeout: None
 
     if client != LIBRDKAFKA:

@@ -23,8 +23,6 @@ from runtime.kafka_client.records import Partition, Record
 from schemas.alerts import Alert, read_alert_record
 from schemas.topics import Names
 
-pytestmark = pytest.mark.both_clients
-
 SCHEDULED = STREAM.replace('deploy="if-better"', 'deploy="if-better", every="1d", at="02:00"')
 
 
@@ -111,6 +109,7 @@ def test_jobs_go_on_after_a_restore_and_none_runs_twice(
     assert there.metadata().trained == 2
 
 
+@pytest.mark.full
 def test_an_alert_of_a_failed_job_stays_until_one_is_done(
     batch: Batch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

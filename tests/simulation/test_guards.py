@@ -161,7 +161,12 @@ def _found_out(first_seed: int) -> str:
     return "nothing was noticed"
 
 
-@pytest.mark.parametrize("guard", GUARDS)
+LONG_SCHEDULES = ("pairwise eviction", "topic id of the log")
+
+
+@pytest.mark.parametrize(
+    "guard", [pytest.param(guard, marks=[pytest.mark.full] * (guard in LONG_SCHEDULES)) for guard in GUARDS]
+)
 def test_without_a_guard_a_schedule_goes_red(guard: str, monkeypatch: pytest.MonkeyPatch) -> None:
     take_out, seed, says = GUARDS[guard]
     monkeypatch.setattr(machine.Schedule, "always_rough", True)
