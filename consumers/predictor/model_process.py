@@ -119,7 +119,7 @@ class VersionProcess:
         try:
             (said,) = self._asked(request)
         except _GONE as error:
-            code = self._process.wait()
+            code = ended(self._process)
             self._end()
             if late.is_set():
                 raise StoreUnavailable(f"its process had not loaded it after {seconds:g} s and was ended") from error

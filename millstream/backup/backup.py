@@ -134,15 +134,19 @@ def make(cluster: Cluster, names: Names, store: ModelStore, target: Backend, say
         raise BackupError(f"there is a backup of {stream} already: name an empty place for another one")
     trainer = remembered(cluster, names).trainer  # before the jobs: a slot that was asked for has its job there
     there = cluster.topic_info(*map(names.topic, _OPTIONAL))
-    first, *watched = [kind if names.topic(kind) in there else "" for kind in _OPTIONAL]
-    topics = {kind: _copy_topic(cluster, names.topic(kind), target, stream, show) for kind in (first,) if kind}
+    absent = {kind for kind in _OPTIONAL if names.topic(kind) not in there}
+
+    def copied(*kinds: str) -> dict[str, LoggedTopic]:
+        present = [kind for kind in kinds if kind not in absent]
+        return {kind: _copy_topic(cluster, names.topic(kind), target, stream, show) for kind in present}
+
+    topics = copied("jobs")
     copy = ModelStore(target, store.trust)
     models = store.models(stream)
     refused = [each for model in models for each in _copy_versions(store, copy, model, say)]
     memory, now = remembered(cluster, names), time.time_ns() // 1_000_000
     memory = msgspec.structs.replace(memory, trainer=trainer)
-    kinds = ("decisions", *filter(None, watched), "examples")
-    topics |= {kind: _copy_topic(cluster, names.topic(kind), target, stream, show) for kind in kinds}
+    topics |= copied("decisions", "alerts", PROFILES, "examples")
     versions = sum(len(copy.versions(model)) for model in models)
     backup = Backup(FORMAT, stream, now, versions, **topics, memory=memory, prefix=names.prefix)
     if not backup.versions and not backup.examples.records:
