@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
 from consumers.monitor.drift.rules import LEAST_BUCKETS, too_short
 from millstream.check.findings import Finding
-from millstream.stream.duration import InvalidDuration, milliseconds
+from millstream.stream.duration import InvalidDuration, milliseconds, written
 from millstream.stream.stream import Stream
-
-_UNITS: Final = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
 
 
 def look_at_watch(stream: Stream) -> Iterator[Finding]:
@@ -24,17 +21,7 @@ def look_at_watch(stream: Stream) -> Iterator[Finding]:
     if short:
         text = (
             f"reference={watch.reference!r} has {short}: so only large effects are found, such as a mean that has "
-            f"moved by 3 standard deviations; make it {_written(LEAST_BUCKETS * watch.window_ms)!r} or longer, or "
+            f"moved by 3 standard deviations; make it {written(LEAST_BUCKETS * watch.window_ms)!r} or longer, or "
             "window= shorter"
         )
         yield Finding("warning", "watch", text)
-
-
-def _written(span_ms: int) -> str:
-    """Return a span as a stream file has it, exactly.
-
-    >>> _written(100_000), _written(7_200_000)
-    ('100s', '2h')
-    """
-    unit = next(each for each, size in _UNITS.items() if span_ms % size == 0)
-    return f"{span_ms // _UNITS[unit]}{unit}"

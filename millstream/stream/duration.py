@@ -40,3 +40,13 @@ def milliseconds(span: str | float | timedelta) -> int:
     if value < 0:
         raise InvalidDuration(f"{span!r} is negative")
     return round(value)
+
+
+def written(span_ms: int) -> str:
+    """Return a duration of whole milliseconds as `milliseconds` reads it, exactly.
+
+    >>> written(100_000), written(7_200_000), written(0)
+    ('100s', '2h', '0d')
+    """
+    unit = next(each for each in reversed(_UNIT_MS) if span_ms % _UNIT_MS[each] == 0)
+    return f"{span_ms // _UNIT_MS[unit]}{unit}"

@@ -207,7 +207,7 @@ def _on_ray(place: str, fits: Sequence[Fit], refused: Callable[[str], None]) -> 
     _refuse_pickles(refused)
     ray.init(address=f"ray://{place}", log_to_driver=False, logging_level="error")
     # Not by joblib's backend: it would hand over all scores at the end, and each part once for each fit.
-    there = {place: ray.put(part) for place, part in _parts(fits).items()}
+    there = {key: ray.put(part) for key, part in _parts(fits).items()}
     run = ray.remote(scored)
     references = [run.remote(*_given(fit, there)) for fit in fits]
     for reference in references:
