@@ -130,7 +130,8 @@ def is_utf8(raw: bytes) -> bool:
 def string(value: str) -> bytes:
     """Return an Avro string: its length in bytes, then UTF-8."""
     data = value.encode()
-    return long(len(data)) + data
+    size = len(data)
+    return (_ONE_BYTE[size << 1] if size < 0x40 else long(size)) + data
 
 
 class Codec:

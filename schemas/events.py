@@ -224,7 +224,7 @@ def read_event(data: bytes, default_time: int = 0) -> Event:
 
 def features_of(found: JsonFeatures, text: bytes) -> Features:
     """Return the features of an event in JSON. Raises CodecError if a number of a vector in `text` was rounded."""
-    features: Features = dict(found)
+    features: Features = found  # type: ignore[assignment]
     if list in map(type, features.values()) and any(
         value.__class__ is list and may_be_rounded(value) for value in features.values()
     ):

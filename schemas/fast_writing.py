@@ -77,6 +77,17 @@ class _Layouts:
 
 
 _layouts: Final = _Layouts()
+_last_time: tuple[int, bytes] = (0, long(0))
+
+
+def _time(value: int) -> bytes:
+    """Return the bytes of a time in ms; events that come together often have the same one."""
+    global _last_time
+    last, encoded = _last_time
+    if value != last:
+        encoded = long(value)
+        _last_time = value, encoded
+    return encoded
 
 
 def event_body(event_id: str, event_time: int, features: Mapping[str, object]) -> bytes | None:
@@ -86,7 +97,7 @@ def event_body(event_id: str, event_time: int, features: Mapping[str, object]) -
     try:
         layout = _layouts.of(tuple(features))
         written = None if layout is None else layout.write(features)
-        return None if written is None else string(event_id) + long(event_time) + _NO_ENTITY + written
+        return None if written is None else string(event_id) + _time(event_time) + _NO_ENTITY + written
     except _INVALID:
         return None
 

@@ -11,11 +11,11 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from consumers.loop.dead_letters import dead_letter
-from consumers.model.river_model import wire_value
+from consumers.model.river_model import NO_ANSWER, Answer, wire_value
 from consumers.predictor.fast_outcomes import OutcomeWriter
-from consumers.predictor.feature_requests import LONGEST_ID, Question, Questions
+from consumers.predictor.feature_requests import LONGEST_ID, Question, Questions, Unanswerable
 from consumers.predictor.prediction_records import Form, PredictionRecords
-from consumers.predictor.predictor import Answered, ServedVersion, answered
+from consumers.predictor.predictor import Answered, ServedVersion, answered, ask, replied
 from consumers.roles import SERVER, WHOLE
 from runtime.kafka_client import size_limits
 from runtime.kafka_client.partitioner import hashed
@@ -23,12 +23,14 @@ from runtime.kafka_client.records import Output, Partition, PlainRecord
 from schemas.codec import CodecError
 from schemas.contract import Contract
 from schemas.events import Event, Label, read_label
+from schemas.fast_writing import event_body
 from schemas.model_names import version_text
 from schemas.preparing import Prepare
 from schemas.sources.event_mapping import EventMapping
 from schemas.target import Target, TargetError
 from schemas.topics import METRICS, Names
 from server.answering.made_ids import key_of
+from server.answering.plain_events import PlainEvents, SaidWriter
 from server.answering.requests import read_value
 from server.spool.entries import SpooledRecord
 from server.spool.spool import Made, Pending
@@ -101,6 +103,26 @@ class _Turn(NamedTuple):
     writer: OutcomeWriter
     unread: PlainRecord
     version: str
+    said: SaidWriter
+
+
+class _PlainAnswer:
+    """Makes the entry of a plain event that has its answer."""
+
+    __slots__ = ("_answer", "_body", "_event_id", "_key", "_partition", "_turn")
+
+    def __init__(self, event_id: str, body: bytes, answer: Answer, turn: _Turn, spread: int) -> None:
+        self._event_id, self._body, self._answer, self._turn = event_id, body, answer, turn
+        self._key = key = event_id.encode()
+        self._partition = hashed(key, spread)
+
+    def __call__(self, sequence: int) -> Made:
+        answer, turn = self._answer, self._turn
+        value = turn.writer.prediction(self._body, answer, sequence)
+        said = turn.said.write(self._event_id, answer)
+        if said is None:
+            said = _said(self._event_id, answer, turn)
+        return Made((SpooledRecord(WHOLE, self._partition, self._key, value),), said)
 
 
 @dataclass(frozen=True)
@@ -152,6 +174,8 @@ class Answerer:
         self._records = PredictionRecords(settings.names, settings.spread, settings.form)
         self._dead_letters = settings.names.topic("dead-letters")
         self._source = Partition(settings.source, settings.lane)
+        takes_plain = self._records.are_plain and settings.prepare is None
+        self._plain = PlainEvents(settings.contract) if takes_plain else None
         self._turn: _Turn | None = None
         self._kinds = {settings.names.topic(kind): kind for kind in settings.names.kinds}
         self._kinds[settings.names.whole] = WHOLE
@@ -180,33 +204,66 @@ class Answerer:
     def answer(self, events: Sequence[Event | Message], serving: ServedVersion) -> list[Pending]:
         """Ask the version, and return what is to be logged and answered, in the events' order."""
         now = self._clock()
-        asked = [each.asked if isinstance(each, Message) else self._questions.check(each) for each in events]
-        serving.model.ahead([each.used for each in asked if each.used is not None])
+        asked = [self._read(each, now) for each in events]
+        used = [each.features if each.__class__ is Event else each.used for each in asked]  # type: ignore[union-attr]
+        serving.model.ahead([each for each in used if each is not None])
         turn = self._turn
         if turn is None or turn.serving is not serving or turn.now != now:
             writer = OutcomeWriter((serving.name, serving.epoch, serving.examples), now, self._source)
             unread = PlainRecord(*self._source, -1, now, None, None)
             version = version_text(serving.name, serving.epoch, serving.examples)
-            self._turn = turn = _Turn(serving, now, writer, unread, version)
-        return [self._one(event, each, turn) for event, each in zip(events, asked, strict=True)]
+            self._turn = turn = _Turn(serving, now, writer, unread, version, SaidWriter(serving, now))
+        return [
+            self._plain_one(each, turn) if each.__class__ is Event else self._one(event, each, turn)  # type: ignore[arg-type]
+            for event, each in zip(events, asked, strict=True)
+        ]
+
+    def _read(self, given: Event | Message, now: int) -> Event | Question:
+        """Return what to ask the model: a plain event as the model gets it, or another one's check."""
+        if given.__class__ is Message:
+            return given.asked  # type: ignore[union-attr]
+        plain = self._plain
+        if plain is None or not plain.take(given, now):  # type: ignore[arg-type]
+            return self._questions.check(given)  # type: ignore[arg-type]
+        return given  # type: ignore[return-value]
+
+    def _plain_one(self, event: Event, turn: _Turn) -> Pending:
+        features = event.features
+        try:
+            answer = ask(turn.serving, features)
+        except Unanswerable as error:
+            failure = error.code, str(error)
+            said = replied(self._questions, turn.unread, Question(event, features, None), NO_ANSWER, failure)
+            return self._pending(said, turn, None)
+        body = event_body(event.event_id, event.event_time, features)
+        if body is None or len(body) > size_limits.EVENT:
+            question = Question(event, features, None)
+            return self._pending(replied(self._questions, turn.unread, question, answer, None), turn, None)
+        digest = _hash(_in_order.encode((features, event.entity_key)))
+        made = _PlainAnswer(event.event_id, body, answer, turn, self._settings.spread)
+        return Pending(made, key_of(event.event_id), digest, may_be_unlogged=True)
 
     def _one(self, given: Event | Message, asked: Question, turn: _Turn) -> Pending:
         event, value = (given.event, given.value) if isinstance(given, Message) else (given, None)
         if asked.event is not event:
             asked = asked._replace(event=event)
-        said = answered(self._questions, turn.serving, turn.unread, asked)
+        return self._pending(answered(self._questions, turn.serving, turn.unread, asked), turn, value)
+
+    def _pending(self, said: Answered, turn: _Turn, value: bytes | None) -> Pending:
+        """Return what is to be logged of an answer; `value` is the raw message that was answered, if it was one."""
+        event = said.event
         digest = _hash(_in_order.encode((event.features, event.entity_key)) if value is None else value)
         make = lambda sequence: self._made(said, sequence, turn, value)  # noqa: E731 - one for each event
         return Pending(make, key_of(event.event_id), digest, may_be_unlogged=True)
 
     def _made(self, said: Answered, sequence: int, turn: _Turn, message: bytes | None) -> Made:
         event, failure = said.event, said.failure
-        serving, now, writer, unread, version = turn
+        unread, now = turn.unread, turn.now
         key = event.event_id.encode()
-        encoded = said.encode(writer, sequence)
+        encoded = said.encode(turn.writer, sequence)
         if failure is None and self._records.are_plain:  # most: one record without headers
             records = (SpooledRecord(WHOLE, hashed(key, self._settings.spread), key, encoded),)
-            return Made(records, self._answer(said, serving.name, version, now))
+            return Made(records, _said(event.event_id, said.answer, turn))
         outputs = self._records.outputs(unread, key, encoded)
         if failure is not None:
             value = _encoder.encode(event) if message is None else message
@@ -215,14 +272,8 @@ class Answerer:
             outputs.append(dead_letter(self._dead_letters, sent, SERVER, *failure, now, private))
             answer = _encoder.encode(Refused(event.event_id, Error(*failure)))
         else:
-            answer = self._answer(said, serving.name, version, now)
+            answer = _said(event.event_id, said.answer, turn)
         return Made(tuple([self._spooled(each) for each in outputs]), answer, failure is None)
-
-    @staticmethod
-    def _answer(said: Answered, model: str, version: str, now: int) -> bytes:
-        event, _, (value, _), _ = said
-        shares = said.answer.wire_probabilities()
-        return _encoder.encode(Said(event.event_id, wire_value(value), shares, model, version, now))
 
     def _spooled(self, output: Output) -> SpooledRecord:
         kind = self._kinds[output.topic]
@@ -293,6 +344,12 @@ class Answerer:
             raise LabelRefused("label", str(error)) from error
         if size > size_limits.LABEL:
             raise LabelRefused("size", f"the label has {size} bytes; at most {size_limits.LABEL} are taken")
+
+
+def _said(event_id: str, answer: Answer, turn: _Turn) -> bytes:
+    serving = turn.serving
+    shares = answer.wire_probabilities()
+    return _encoder.encode(Said(event_id, wire_value(answer.value), shares, serving.name, turn.version, turn.now))
 
 
 def _hash(content: bytes) -> bytes:

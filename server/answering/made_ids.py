@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from hashlib import blake2b
 from typing import Final
 
@@ -20,7 +20,17 @@ def made_id(now_ms: int) -> str:
     >>> made_id(1_700_000_000_000)[:12], len(made_id(0))
     ('018bcfe56800', 28)
     """
-    return f"{now_ms:012x}{secrets.token_hex(_RANDOM)}"
+    return f"{now_ms:012x}{os.urandom(_RANDOM).hex()}"
+
+
+def made_ids(now_ms: int, number: int) -> list[str]:
+    """Return several new ids at the price of one: random bytes are a system call, which gives the interpreter away.
+
+    >>> [len(each) for each in made_ids(0, 2)]
+    [28, 28]
+    """
+    time, random = f"{now_ms:012x}", os.urandom(_RANDOM * number).hex()
+    return [time + random[begin : begin + 2 * _RANDOM] for begin in range(0, 2 * _RANDOM * number, 2 * _RANDOM)]
 
 
 def key_of(event_id: str) -> bytes:

@@ -22,7 +22,8 @@ _SLICE_S: Final = 0.005
 _SLOW_S: Final = 0.001  # an event; beyond it a version is asked in the thread
 _SLOW_IN_A_ROW: Final = 3
 _WAITED: Final = 1 / 8  # of a slow answer: without processor time, it is rather a pause of the machine than the version
-_QUICK_IN_A_ROW: Final = 64  # in the thread; then the machine was slow, and not the version
+_QUICK_IN_A_ROW: Final = 64  # then it is quick, and in the thread the machine was slow, and not the version
+_UNKNOWN: Final = 0.0
 _LONGEST_SAMPLE_S: Final = 0.01
 _WEIGHT: Final = 1 / 8
 _LONGEST_WAIT_S: Final = 2.0
@@ -48,8 +49,13 @@ class _Pace:
         """Held while it is asked: a model is asked by one thread at a time."""
         self._slow, self._quick = 0.0, 0
 
+    @property
+    def may_be_slow(self) -> bool:
+        """Return whether it may have to go to the thread, so that its processor time is wanted, a slow system call."""
+        return self._quick < _QUICK_IN_A_ROW
+
     def took(self, seconds: float, worked: float, events: int) -> None:
-        """Note the time that some events took, and the processor time of it."""
+        """Note the time that some events took, and the processor time of it; `_UNKNOWN` after many quick ones."""
         sample = seconds / events
         self.seconds += (min(sample, _LONGEST_SAMPLE_S) - self.seconds) * _WEIGHT
         if sample <= _SLOW_S:
@@ -161,11 +167,14 @@ class Pacing:
 
     def _timed(self, events: Sequence[Event | Message], pace: _Pace) -> list[Pending]:
         """Ask, and note how long it took. Call it with the lock."""
-        began, worked = self._clock(), self._work()
+        measured = pace.may_be_slow
+        worked = self._work() if measured else _UNKNOWN
+        began = self._clock()
         try:
             return self._answerer.answer(events, pace.version)
         finally:
-            pace.took(self._clock() - began, self._work() - worked, len(events))
+            seconds = self._clock() - began
+            pace.took(seconds, self._work() - worked if measured else _UNKNOWN, len(events))
 
     def _ended(self, failure: RoleFailure) -> VersionGone:
         self._gone(failure)

@@ -81,7 +81,8 @@ def read_event_row(text: bytes, unnamed: str, now_ms: int) -> Event:
     CodecError
         If it is not an event in JSON.
     """
-    text = json_text(text)
+    if text[:1] != b"{":
+        text = json_text(text)
     try:
         found = _event_row.decode(text)
     except NO_JSON as error:

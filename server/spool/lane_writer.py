@@ -21,7 +21,7 @@ _AFTER_ROTATE: Final = failpoint("spool.rotate.after")
 
 
 class LaneWriter:
-    """Appends to a lane. Use it only while the index is locked, and with the lane's own lock held.
+    """Appends to a lane. Use it only with the lane's own lock held; begin a segment only while the index is locked.
 
     Opening cuts off what an interrupted write has left.
 

@@ -60,7 +60,7 @@ class Made(NamedTuple):
     final: bool = True
 
 
-class Pending(msgspec.Struct, frozen=True):
+class Pending(msgspec.Struct):
     """One answer or label that is to be logged.
 
     Attributes
@@ -71,12 +71,15 @@ class Pending(msgspec.Struct, frozen=True):
         Hash of the id, `None` if it is not remembered, and of the content that goes with the id.
     may_be_unlogged
         True for an answer that may be given without being logged, if the server is told so.
+    is_new
+        True if the id was made here for this request, so that it has no answer yet.
     """
 
     make: Callable[[int], Made]
     key: bytes | None = None
     digest: bytes = b""
     may_be_unlogged: bool = False
+    is_new: bool = False
 
 
 class Logged(NamedTuple):
@@ -203,8 +206,12 @@ class Spool:
                 self._newest.indexed(self._place())
             elif self._newest.are_due():
                 with self._ids.locked() as turn:
+                    self._newest.look(turn)
                     self._index(turn, now)
                 self._newest.indexed(self._place())
+            if not self._newest.are_shared() and all([each.is_new for each in asked]):
+                # Nothing is looked up, so no other worker's entries matter, and the lock and its system calls are saved.
+                return _Turn(self, None, now).settle(asked)
             with self._ids.locked() as turn:
                 turn.catch_up(self.folder.lane, self.lane)
                 self._newest.look(turn)
@@ -241,9 +248,9 @@ class Spool:
 
 
 class _Turn:
-    """The entries of one turn."""
+    """The entries of one turn; `turn` is the turn with the lock, `None` if all ids are new."""
 
-    def __init__(self, spool: Spool, turn: Turn, now: int) -> None:
+    def __init__(self, spool: Spool, turn: Turn | None, now: int) -> None:
         self._spool, self._turn, self._now = spool, turn, now
         self._entries: list[tuple[bytes, Entry]] = []
         self._next = spool._lane.next
@@ -269,7 +276,7 @@ class _Turn:
 
     def _one(self, asked: Pending) -> Result:
         key = asked.key
-        if key is not None and (said := self._said(key)) is not None:
+        if key is not None and not asked.is_new and (said := self._said(key)) is not None:
             if said.digest == asked.digest:
                 return Repeated(said.answer, said.final)
             if said.final:
@@ -292,8 +299,7 @@ class _Turn:
         return Logged(sequence, answer, final)
 
     def _said(self, key: bytes) -> Remembered | None:
-        return (
-            self._answered.get(key)
-            or self._spool._newest.look_up(key, self._oldest)
-            or self._turn.look_up(key, self._oldest)
-        )
+        if key in self._answered:
+            return self._answered[key]
+        found = self._spool._newest.look_up(key, self._oldest)
+        return self._turn.look_up(key, self._oldest) if found is None and self._turn is not None else found

@@ -19,7 +19,7 @@ from consumers.predictor.feature_requests import LONGEST_ID
 from consumers.predictor.predictor import ServedVersion
 from schemas.codec import CodecError
 from schemas.events import Event
-from server.answering.made_ids import made_id
+from server.answering.made_ids import made_ids
 from server.answering.pacing import Pacing
 from server.answering.requests import read_event_row
 from server.answering.versions import Versions
@@ -102,8 +102,8 @@ class Singles:
             return
         now = time.time_ns() // 1_000_000
         asked: list[_Asked] = []
-        for each in waiting:
-            if (read := self._read(each, now)) is None:
+        for each, unnamed in zip(waiting, made_ids(now, len(waiting)), strict=True):
+            if (read := self._read(each, unnamed, now)) is None:
                 _decline([each])
             else:
                 asked.append(read)
@@ -112,12 +112,11 @@ class Singles:
             del asked[: len(some)]
             self._ask(some, serving)
 
-    def _read(self, waiting: _Waiting, now: int) -> _Asked | None:
-        """Return the event in a body, `None` if that is not plain."""
+    def _read(self, waiting: _Waiting, unnamed: str, now: int) -> _Asked | None:
+        """Return the event in a body, `None` if that is not plain; `unnamed` is its id if it has none."""
         body = waiting.body
         if not body or body[0] != _OBJECT or len(body) > self._most_bytes or _ROWS in body:
             return None
-        unnamed = made_id(now)
         try:
             event = read_event_row(body, unnamed, now)
         except CodecError:
@@ -132,6 +131,8 @@ class Singles:
         if found is None:
             _decline([each.waiting for each in asked])
         else:
+            for (_, event, unnamed), pending in zip(asked, found, strict=True):
+                pending.is_new = event.event_id is unnamed
             self._turns.hand_in(found, partial(self._respond, asked, serving))
 
     def _respond(self, asked: Sequence[_Asked], serving: ServedVersion, results: Sequence[Result]) -> None:

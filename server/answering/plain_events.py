@@ -1,0 +1,110 @@
+"""Plain events and plain answers, in fewer steps: all features are doubles, and the answer has two classes.
+
+`Answerer` has the general way, which is the reference: what is not certainly plain goes there, so this file refuses no
+event. Both give the same bytes.
+"""
+
+from __future__ import annotations
+
+from operator import le
+from typing import Final
+
+import msgspec
+
+from consumers.model.river_model import Answer, wire_value
+from consumers.predictor.feature_requests import FAR_FUTURE_MS, LONGEST_ID
+from consumers.predictor.predictor import ServedVersion
+from schemas.contract import Contract, Range
+from schemas.events import Event, Scalar
+from schemas.model_names import version_text
+from schemas.target import class_key
+
+_MOST_SHAPES: Final = 64
+_DOUBLES: Final = {float}
+_NO_RANGES: Final[tuple[tuple[float, ...], tuple[float, ...]]] = ((), ())
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class PlainEvents:
+    """Tells which events satisfy the contract at a glance, and are given to the model as they were sent."""
+
+    def __init__(self, contract: Contract) -> None:
+        self._contract = contract
+        # By the names of the features: their least and greatest values, none if any will do; `None` for no plain event.
+        self._shapes: dict[tuple[str, ...], tuple[tuple[float, ...], tuple[float, ...]] | None] = {}
+
+    def take(self, event: Event, now: int) -> bool:
+        """Return whether an event is one; `now` is the wall clock, ms."""
+        features = event.features
+        values = features.values()
+        # A sum is finite only if all its terms are: NaN and infinities stay in it.
+        if set(map(type, values)) != _DOUBLES or (total := sum(values)) - total != 0.0:  # type: ignore[arg-type, operator]
+            return False
+        if event.entity_key is not None or not 0 < len(event.event_id) <= LONGEST_ID:
+            return False
+        if not 0 <= event.event_time <= now + FAR_FUTURE_MS:
+            return False
+        names = tuple(features)
+        try:
+            shape = self._shapes[names]
+        except KeyError:
+            shape = self._note(names)
+        if shape is None:
+            return False
+        lows, highs = shape
+        return not lows or (all(map(le, lows, values)) and all(map(le, values, highs)))  # type: ignore[arg-type]
+
+    def _note(self, names: tuple[str, ...]) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        if len(self._shapes) == _MOST_SHAPES:
+            del self._shapes[next(iter(self._shapes))]
+        contract = self._contract
+        ranges = None if contract.sees is not None else contract.ranges(names)
+        kept: list[Range] = [each for each in ranges or () if each is not None]
+        if ranges is None or len(kept) < len(names):
+            shape = None
+        elif contract.is_open:
+            shape = _NO_RANGES
+        else:
+            shape = tuple(low for low, _ in kept), tuple(high for _, high in kept)
+        self._shapes[names] = shape
+        return shape
+
+
+class SaidWriter:
+    """Writes what callers get of one version's answers within one millisecond, as JSON; see `Said`."""
+
+    def __init__(self, serving: ServedVersion, now: int) -> None:
+        version = version_text(serving.name, serving.epoch, serving.examples)
+        self._end = b',"model":%b,"version":%b,"predicted_at":%d}' % (_encode(serving.name), _encode(version), now)
+        self._two: _TwoClasses | None = None
+
+    def write(self, event_id: str, answer: Answer) -> bytes | None:
+        """Return the JSON of an answer with two classes; `None` of any other."""
+        value, shares = answer
+        if shares is None or len(shares) != 2:
+            return None
+        (first, one), (second, other) = shares.items()
+        if one.__class__ is not float or other.__class__ is not float:
+            return None
+        two = self._two
+        # Compared by identity, because True equals 1 and is written otherwise.
+        if two is None or first is not two.first or second is not two.second:
+            self._two = two = _TwoClasses(first, second)
+        before = two.before_first if value is first else two.before_second if value is second else None
+        if before is None:
+            return None
+        said = _encode(one), two.between, _encode(other), b"}"
+        return b"".join((b'{"event_id":', _encode(event_id), before, *said, self._end))
+
+
+class _TwoClasses:
+    """The text around two probabilities, which is the same for most answers of a stream."""
+
+    __slots__ = ("before_first", "before_second", "between", "first", "second")
+
+    def __init__(self, first: Scalar, second: Scalar) -> None:
+        self.first, self.second = first, second
+        one, other = _encode(class_key(first)), _encode(class_key(second))
+        self.before_first = b',"prediction":%b,"probabilities":{%b:' % (_encode(wire_value(first)), one)
+        self.before_second = b',"prediction":%b,"probabilities":{%b:' % (_encode(wire_value(second)), one)
+        self.between = b",%b:" % other
