@@ -77,17 +77,23 @@ class _Layouts:
 
 
 _layouts: Final = _Layouts()
-_last_time: tuple[int, bytes] = (0, long(0))
 
 
-def _time(value: int) -> bytes:
-    """Return the bytes of a time in ms; events that come together often have the same one."""
-    global _last_time
-    last, encoded = _last_time
-    if value != last:
-        encoded = long(value)
-        _last_time = value, encoded
-    return encoded
+class _Times:
+    """Encodes times in ms, and keeps the last one: events that come together often have the same."""
+
+    def __init__(self) -> None:
+        self._last = 0, long(0)
+
+    def encoded(self, value: int) -> bytes:
+        last, encoded = self._last
+        if value != last:
+            encoded = long(value)
+            self._last = value, encoded  # at once, for other threads
+        return encoded
+
+
+_time: Final = _Times().encoded
 
 
 def event_body(event_id: str, event_time: int, features: Mapping[str, object]) -> bytes | None:

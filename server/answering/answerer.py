@@ -22,7 +22,7 @@ from runtime.kafka_client.partitioner import hashed
 from runtime.kafka_client.records import Output, Partition, PlainRecord
 from schemas.codec import CodecError
 from schemas.contract import Contract
-from schemas.events import Event, Label, read_label
+from schemas.events import Event, Features, Label, read_label
 from schemas.fast_writing import event_body
 from schemas.model_names import version_text
 from schemas.preparing import Prepare
@@ -205,7 +205,7 @@ class Answerer:
         """Ask the version, and return what is to be logged and answered, in the events' order."""
         now = self._clock()
         asked = [self._read(each, now) for each in events]
-        used = [each.features if each.__class__ is Event else each.used for each in asked]  # type: ignore[union-attr]
+        used = [each.used if isinstance(each, Question) else each for each in asked]
         serving.model.ahead([each for each in used if each is not None])
         turn = self._turn
         if turn is None or turn.serving is not serving or turn.now != now:
@@ -213,38 +213,34 @@ class Answerer:
             unread = PlainRecord(*self._source, -1, now, None, None)
             version = version_text(serving.name, serving.epoch, serving.examples)
             self._turn = turn = _Turn(serving, now, writer, unread, version, SaidWriter(serving, now))
-        return [
-            self._plain_one(each, turn) if each.__class__ is Event else self._one(event, each, turn)  # type: ignore[arg-type]
-            for event, each in zip(events, asked, strict=True)
-        ]
+        return [self._one(given, each, turn) for given, each in zip(events, asked, strict=True)]
 
-    def _read(self, given: Event | Message, now: int) -> Event | Question:
-        """Return what to ask the model: a plain event as the model gets it, or another one's check."""
-        if given.__class__ is Message:
-            return given.asked  # type: ignore[union-attr]
-        plain = self._plain
-        if plain is None or not plain.take(given, now):  # type: ignore[arg-type]
-            return self._questions.check(given)  # type: ignore[arg-type]
-        return given  # type: ignore[return-value]
+    def _read(self, given: Event | Message, now: int) -> Features | Question:
+        """Return what to ask the model: the features of a plain event, or another one's check."""
+        if isinstance(given, Message):
+            return given.asked
+        used = None if self._plain is None else self._plain.used(given, now)
+        return self._questions.check(given) if used is None else used
 
-    def _plain_one(self, event: Event, turn: _Turn) -> Pending:
-        features = event.features
+    def _plain_one(self, event: Event, used: Features, turn: _Turn) -> Pending:
         try:
-            answer = ask(turn.serving, features)
+            answer = ask(turn.serving, used)
         except Unanswerable as error:
             failure = error.code, str(error)
-            said = replied(self._questions, turn.unread, Question(event, features, None), NO_ANSWER, failure)
+            said = replied(self._questions, turn.unread, Question(event, used, None), NO_ANSWER, failure)
             return self._pending(said, turn, None)
-        body = event_body(event.event_id, event.event_time, features)
-        if body is None or len(body) > size_limits.EVENT:
-            question = Question(event, features, None)
+        body = event_body(event.event_id, event.event_time, used)
+        if body is None or len(body) > size_limits.EVENT:  # the model has changed the features, perhaps
+            question = Question(event, used, None)
             return self._pending(replied(self._questions, turn.unread, question, answer, None), turn, None)
-        digest = _hash(_in_order.encode((features, event.entity_key)))
+        digest = _hash(_in_order.encode((event.features, event.entity_key)))
         made = _PlainAnswer(event.event_id, body, answer, turn, self._settings.spread)
         return Pending(made, key_of(event.event_id), digest, may_be_unlogged=True)
 
-    def _one(self, given: Event | Message, asked: Question, turn: _Turn) -> Pending:
+    def _one(self, given: Event | Message, asked: Features | Question, turn: _Turn) -> Pending:
         event, value = (given.event, given.value) if isinstance(given, Message) else (given, None)
+        if not isinstance(asked, Question):
+            return self._plain_one(event, asked, turn)
         if asked.event is not event:
             asked = asked._replace(event=event)
         return self._pending(answered(self._questions, turn.serving, turn.unread, asked), turn, value)

@@ -7,7 +7,7 @@ event. Both give the same bytes.
 from __future__ import annotations
 
 from operator import le
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -15,13 +15,14 @@ from consumers.model.river_model import Answer, wire_value
 from consumers.predictor.feature_requests import FAR_FUTURE_MS, LONGEST_ID
 from consumers.predictor.predictor import ServedVersion
 from schemas.contract import Contract, Range
-from schemas.events import Event, Scalar
+from schemas.events import Event, Features, Scalar
 from schemas.model_names import version_text
 from schemas.target import class_key
 
 _MOST_SHAPES: Final = 64
 _DOUBLES: Final = {float}
-_NO_RANGES: Final[tuple[tuple[float, ...], tuple[float, ...]]] = ((), ())
+_Shape: TypeAlias = tuple[tuple[float, ...], tuple[float, ...]]
+_ANY: Final[_Shape] = ((), ())
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -30,40 +31,46 @@ class PlainEvents:
 
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
-        # By the names of the features: their least and greatest values, none if any will do; `None` for no plain event.
-        self._shapes: dict[tuple[str, ...], tuple[tuple[float, ...], tuple[float, ...]] | None] = {}
+        # By the names of the features: their least and greatest values, `_ANY` if the event's own features are given to
+        # the model, `None` if such events are not plain.
+        self._shapes: dict[tuple[str, ...], _Shape | None] = {}
 
-    def take(self, event: Event, now: int) -> bool:
-        """Return whether an event is one; `now` is the wall clock, ms."""
+    def used(self, event: Event, now: int) -> Features | None:
+        """Return the features for the model, as the contract gives them; `None` if the event is not plain.
+
+        `now` is the wall clock, ms.
+        """
         features = event.features
         values = features.values()
         # A sum is finite only if all its terms are: NaN and infinities stay in it.
-        if set(map(type, values)) != _DOUBLES or (total := sum(values)) - total != 0.0:  # type: ignore[arg-type, operator]
-            return False
+        if set(map(type, values)) != _DOUBLES or (total := sum(values)) - total != 0.0:  # type: ignore[arg-type]
+            return None
         if event.entity_key is not None or not 0 < len(event.event_id) <= LONGEST_ID:
-            return False
+            return None
         if not 0 <= event.event_time <= now + FAR_FUTURE_MS:
-            return False
+            return None
         names = tuple(features)
         try:
             shape = self._shapes[names]
         except KeyError:
             shape = self._note(names)
-        if shape is None:
-            return False
+        if shape is None or shape is _ANY:
+            return features if shape is _ANY else None
         lows, highs = shape
-        return not lows or (all(map(le, lows, values)) and all(map(le, values, highs)))  # type: ignore[arg-type]
+        within = all(map(le, lows, values)) and all(map(le, values, highs))  # type: ignore[arg-type]
+        return dict(features) if within else None
 
-    def _note(self, names: tuple[str, ...]) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    def _note(self, names: tuple[str, ...]) -> _Shape | None:
         if len(self._shapes) == _MOST_SHAPES:
             del self._shapes[next(iter(self._shapes))]
         contract = self._contract
         ranges = None if contract.sees is not None else contract.ranges(names)
         kept: list[Range] = [each for each in ranges or () if each is not None]
+        shape: _Shape | None
         if ranges is None or len(kept) < len(names):
             shape = None
         elif contract.is_open:
-            shape = _NO_RANGES
+            shape = _ANY
         else:
             shape = tuple(low for low, _ in kept), tuple(high for _, high in kept)
         self._shapes[names] = shape

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeAlias
 
@@ -25,6 +26,7 @@ _INDEX_BYTES: Final = 256 << 20
 _LARGEST_SEGMENT: Final = 32 << 20
 _LOOK_S: Final = 0.2
 _MOST_LANES: Final = 1024
+_is_new: Final = attrgetter("is_new")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,8 +211,8 @@ class Spool:
                     self._newest.look(turn)
                     self._index(turn, now)
                 self._newest.indexed(self._place())
-            if not self._newest.are_shared() and all([each.is_new for each in asked]):
-                # Nothing is looked up, so no other worker's entries matter, and the lock and its system calls are saved.
+            if not self._newest.are_shared() and all(map(_is_new, asked)):
+                # Nothing is looked up, so no other worker's entries matter, and the lock's system calls are saved.
                 return _Turn(self, None, now).settle(asked)
             with self._ids.locked() as turn:
                 turn.catch_up(self.folder.lane, self.lane)

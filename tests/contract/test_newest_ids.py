@@ -82,6 +82,30 @@ def other(tmp_path: Path) -> Iterator[Worker]:
     worker.end()
 
 
+def test_ids_that_were_made_here_are_not_looked_up_and_are_known_to_all(
+    tmp_path: Path, other: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(tmp_path)
+    made = [f"made-{number:04}" for number in range(600)]
+
+    def known(number: int) -> bool:
+        """Ask another worker, with the same content."""
+        return other.write((made[number], made[number], "")) == [["repeated", f"answer {made[number]}"]]
+
+    for number, name in enumerate(made):
+        asked = pending(name)
+        asked.is_new = True
+        with monkeypatch.context() as patched:
+            patched.setattr(Turn, "look_up", None)
+            assert spool.write([asked]) == [Logged(number, f"answer {name}".encode())]
+        assert number % 100 or known(number)
+    assert all(known(number) for number in range(600))
+    assert ask(spool, *made) == [repeated(name) for name in made]
+    spool.close()
+    assert ask(Spool(tmp_path), *made) == [repeated(name) for name in made]
+    assert other.write((made[5], made[5], "other")) == [["conflict"]]
+
+
 def test_two_workers_know_each_others_ids_and_then_index_in_each_turn(
     tmp_path: Path, other: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

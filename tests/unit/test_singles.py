@@ -29,8 +29,8 @@ SMALL = st.one_of(
     st.floats(-20, 20), st.integers(-12, 12), st.sampled_from([7, 1e-7, 1e300, 2**64, None, True, "a", [1.0], {}])
 )
 FEATURES = st.dictionaries(st.sampled_from(["x", "y", "z"]), SMALL, max_size=3)
-# `made` is the id that all events without one get here, so that some of them are repeated ones.
-IDS = st.sampled_from(["a", "b", "made", "", "ü", "a b", "c" * 1024, "c" * 1025, None, 3])
+# `made-0-0` is the id that the first event gets if it has none: its caller may send it again.
+IDS = st.sampled_from(["a", "b", "made-0-0", "", "ü", "a b", "c" * 1024, "c" * 1025, None, 3])
 TIMES = st.sampled_from([0, 1, NOW, NOW + 2 * 24 * 3600 * 1000, -1, "now"])
 EVENTS = st.fixed_dictionaries(
     {"features": FEATURES},
@@ -50,14 +50,35 @@ HEADERS = st.sampled_from(
 )
 
 
-def at_a_fixed_time(patch: pytest.MonkeyPatch) -> None:
+class Ids:
+    """Makes the ids of events without one: by the number of their request and of their row."""
+
+    def __init__(self) -> None:
+        self._request, self._row = -1, 0
+
+    def next_request(self) -> None:
+        self._request, self._row = self._request + 1, 0
+
+    def one(self, now: int) -> str:
+        made = f"made-{self._request}-{self._row}"
+        self._row += 1
+        return made
+
+    def several(self, now: int, number: int) -> list[str]:
+        assert number == 1
+        return [f"made-{self._request}-0"]
+
+
+def at_a_fixed_time(patch: pytest.MonkeyPatch) -> Ids:
     class Clock:
         time_ns = staticmethod(lambda: NOW * 1_000_000)
 
     for module in (predict, singles, answerer):
         patch.setattr(module, "time", Clock)
-    for module in (predict, singles):
-        patch.setattr(module, "made_id", lambda now: "made")
+    ids = Ids()
+    patch.setattr(predict, "made_id", ids.one)
+    patch.setattr(singles, "made_ids", ids.several)
+    return ids
 
 
 @settings(deadline=None, max_examples=60)
@@ -68,10 +89,13 @@ def test_answers_and_entries_are_those_of_the_handler(
     found: list[tuple[list[tuple[int, dict[str, str], bytes]], list[bytes]]] = []
     for quick in (True, False):
         with pytest.MonkeyPatch.context() as patch:
-            at_a_fixed_time(patch)
+            ids = at_a_fixed_time(patch)
             asked = Site(tmp_path_factory.mktemp("site"))
             asked.quick = quick
-            responses = [asked.one(body, **headers) for body, headers in requests]
+            responses = []
+            for body, headers in requests:
+                ids.next_request()
+                responses.append(asked.one(body, **headers))
             answers = [(each.status, each.headers, each.answer) for each in responses]
             found.append((answers, [repr(entry.records).encode() for entry in asked.entries()]))
             asked.spool.close()
@@ -82,6 +106,10 @@ def test_ids_made_here_are_in_the_order_of_time_and_so_are_the_keys_of_their_ans
     ids = [made_ids.made_id(NOW + each) for each in range(3)]
     assert sorted(ids) == ids
     assert len({made_ids.made_id(NOW) for _ in range(100)}) == 100
+    several = made_ids.made_ids(NOW, 100)
+    assert len(set(several)) == 100
+    assert {each[:12] for each in several} == {ids[0][:12]}
+    assert {len(each) for each in several} == {len(ids[0])}
     keys = [made_ids.key_of(each) for each in ids]
     assert sorted(keys) == keys
     others = ["a", "a" * 28, "12 34 56 78 " + "a" * 16, "018BCFE56800" + "a" * 16, "018bcfe56800" + "a" * 16]
