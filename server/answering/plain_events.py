@@ -1,4 +1,4 @@
-"""Plain events and plain answers, in fewer steps: all features are doubles, and the answer has two classes.
+"""Plain events in fewer steps: all features are doubles, and most answers have two classes.
 
 `Answerer` has the general way, which is the reference: what is not certainly plain goes there, so this file refuses no
 event. Both give the same bytes.
