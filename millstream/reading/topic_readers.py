@@ -221,11 +221,13 @@ def between(consumer: Consumer, partition: Partition, begin: int, end: int) -> I
     """Yield the committed records from `begin` up to `end`, without markers and holes."""
     consumer.assign([partition])
     consumer.seek(partition, begin)
-    while consumer.position(partition) < end:
+    beyond = False
+    while not beyond and consumer.position(partition) < end:
         for record in consumer.poll(timeout_ms=_POLL_MS).get(partition, ()):
-            if record.offset >= end:
-                return
+            if beyond := record.offset >= end:
+                break
             yield record
+    consumer.assign(())  # else librdkafka asks for more all the time, and other questions wait behind that
 
 
 def _newest(consumer: Consumer, ends: dict[Partition, int], count: int) -> list[Record]:

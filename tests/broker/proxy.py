@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 import threading
 from collections import Counter
 from collections.abc import Callable, Coroutine
@@ -258,6 +259,10 @@ class Proxy:
             if not self._refusing:
                 await door.open(self._enter)
         return self._doors[broker].address
+
+    def is_named_in(self, payload: bytes) -> bool:
+        """Whether an answer may name a broker: it holds the bytes of one's port."""
+        return any(struct.pack(">i", port) in payload for _, port in self._doors)
 
     def _add(self, rule: Rule) -> Rule:
         known(rule.api)

@@ -104,7 +104,7 @@ class Link:
                 return
 
     async def _rewritten(self, exchange: Exchange, payload: bytes) -> bytes:
-        if exchange.api not in NAMES_BROKERS:
+        if exchange.api not in NAMES_BROKERS or (exchange.api in REDIRECTS and not self.proxy.is_named_in(payload)):
             return payload
         answer = message_class(exchange.api, "Response").decode(payload, version=exchange.version, header=True)
         for broker in NAMES_BROKERS[exchange.api](answer):
@@ -174,7 +174,11 @@ NAMES_BROKERS: dict[str, Callable[[Any], list[Any]]] = {
     "Metadata": lambda answer: list(answer.brokers),
     "DescribeCluster": lambda answer: list(answer.brokers),
     "FindCoordinator": lambda answer: list(answer.coordinators or [answer]),
+    "Produce": lambda answer: list(answer.node_endpoints or ()),
+    "Fetch": lambda answer: list(answer.node_endpoints or ()),
 }
+# They name a broker only where another one leads a partition, as for a moment after it is made. librdkafka then goes there.
+REDIRECTS = ("Produce", "Fetch")
 
 
 def fail_whole(answer: Any, request: Any, code: int) -> None:

@@ -15,6 +15,7 @@ from kafka_clients import BEGINS, SECONDS, admin, closed, joined, make, put, rea
 from kafka_clients import polled as read
 from raw_kafka import raw_admin
 
+from millstream.reading.topic_readers import between
 from runtime.kafka_client.client import GroupMetadata, NewTopic, TransactionalProducer
 from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.errors import KafkaTimeoutError
@@ -167,6 +168,42 @@ def test_it_would_wait_for_as_many_records_as_a_poll_may_return(
     began = time.monotonic()
     assert len(consumer.poll(60_000, 500)[Partition(topic, 0)]) <= 3
     assert time.monotonic() - began < 30
+
+
+def test_every_few_clients_it_would_connect_a_second_late(cluster: Cluster) -> None:
+    """Of forty clients a quarter waited for a second: for the next stroke of the client's own clock."""
+    began = time.monotonic()
+    for _ in range(40):
+        cluster.consumer().close()
+    assert time.monotonic() - began < 5
+
+
+def test_its_questions_would_wait_for_fetches_beyond_what_is_read(
+    cluster: Cluster, admin: Any, prefix: str, closed: ExitStack
+) -> None:
+    """A reader that went from partition to partition waited 1.5 s at each."""
+    make(admin, NewTopic(f"{prefix}wide", 8, {"retention.ms": "-1"}))
+    partitions = [Partition(f"{prefix}wide", number) for number in range(8)]
+    for each in partitions:
+        put(cluster, each.topic, 3, each.partition)
+    consumer = closed.enter_context(closing(cluster.consumer()))
+    began = time.monotonic()
+    for each in partitions:
+        end = consumer.end_offsets([each])[each]
+        assert len(list(between(consumer, each, consumer.beginning_offsets([each])[each], end))) == 3
+    assert time.monotonic() - began < 4
+
+
+def test_a_reader_without_partitions_would_fetch_on(proxy: Proxy, cluster: Cluster, topic: str) -> None:
+    put(cluster, topic, 3)
+    with closing(Cluster(proxy.bootstrap, library=Librdkafka()).consumer()) as consumer:
+        place = Partition(topic, 0)
+        assert list(between(consumer, place, 0, consumer.end_offsets([place])[place]))
+
+        def rests() -> bool:
+            return not proxy.wait_for("Fetch", proxy.seen("Fetch") + 1, timeout=0.7)
+
+        until(rests, "end of fetching")
 
 
 def test_it_would_take_a_time_of_0_for_now(cluster: Cluster, admin: Any, prefix: str, closed: ExitStack) -> None:

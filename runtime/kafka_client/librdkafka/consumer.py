@@ -74,6 +74,9 @@ class LibrdkafkaConsumer:
     def assign(self, partitions: Iterable[Partition]) -> None:
         self._places = {each: self._place(each) for each in partitions}
         self._paused &= self._places.keys()
+        if not self._places and self._fetched:  # nothing may be polled any more, and the client would fetch on
+            self._moved.clear()
+            self._stop(list(self._fetched))
 
     def assignment(self) -> set[Partition]:
         return set(self._places)

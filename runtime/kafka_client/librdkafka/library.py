@@ -46,7 +46,7 @@ _CONSUMER: Final[Mapping[str, Any]] = MappingProxyType(
         "isolation.level": "read_committed",
         # A reader whose offset was deleted by retention must not jump silently.
         "auto.offset.reset": "error",
-        # A fetch waits at the broker, and ends at once when there is a record: a quiet reader sends two a second.
+        # A fetch waits at the broker, and ends at once when there is a record: a quiet member sends two a second.
         "fetch.min.bytes": 1,
         "fetch.wait.max.ms": 500,
         # At 2,000 records read ahead a role handles two thirds of the records of 100,000. The bytes bound the memory.
@@ -64,6 +64,12 @@ _OF_MEMBER: Final[Mapping[str, Any]] = MappingProxyType(
     # So that it tells the ids of topics, in some lines at each refresh of metadata; see `Handle.topic_ids`.
     {"debug": "topic"}
 )
+_READER_WAIT_MS: Final = 20
+"""Time for which a fetch of a reader without a group waits, unless the reader asks for another.
+
+A broker answers the requests of a connection one after the other, and the client fetches beyond what is read. So the next
+question of a reader, such as for the end of the next partition, would wait for half a second.
+"""
 _PRODUCER: Final[Mapping[str, Any]] = MappingProxyType(
     {
         **_EVERY_CLIENT,
@@ -104,7 +110,7 @@ _NOT_THEIRS: Final = frozenset(
     {
         "auto_offset_reset",
         "bootstrap_timeout_ms",
-        # A fetch waits as set above: the client cannot change it later, as `wait_for_bytes` would.
+        # A member's fetch waits as set above: the client cannot change it later, as `wait_for_bytes` would.
         "fetch_max_wait_ms",
         "fetch_min_bytes",
         "group_id",
@@ -134,7 +140,9 @@ class Librdkafka:
 
     def consumer(self, bootstrap: str, options: Mapping[str, Any], settings: Mapping[str, Any]) -> Consumer:
         member = settings.get("group_id") is not None
-        handle = _handle("consumer", bootstrap, options, settings, {**_CONSUMER, **(_OF_MEMBER if member else {})})
+        wait_ms = settings.get("fetch_max_wait_ms", _READER_WAIT_MS)
+        defaults = {**_CONSUMER, **(_OF_MEMBER if member else {"fetch.wait.max.ms": wait_ms})}
+        handle = _handle("consumer", bootstrap, options, settings, defaults)
         fetcher = LibrdkafkaConsumer(
             handle,
             request_ms=_chosen("request_timeout_ms", options, settings, _REQUEST_MS),
