@@ -1,7 +1,7 @@
 """A worker's spool: looks up ids, appends the entries of one turn, and remembers them, under one lock.
 
-A turn whose ids were all made for it looks nothing up, so it appends without the lock. Whoever looks up such an id later finds
-its entry in the lane, which is indexed first.
+A turn whose ids were all made for it looks nothing up, so it appends without the lock. Whoever looks up such an id
+later finds its entry in the lane, which is indexed first.
 """
 
 from __future__ import annotations

@@ -177,7 +177,7 @@ NAMES_BROKERS: dict[str, Callable[[Any], list[Any]]] = {
     "Produce": lambda answer: list(answer.node_endpoints or ()),
     "Fetch": lambda answer: list(answer.node_endpoints or ()),
 }
-# They name a broker only where another one leads a partition, as for a moment after it is made. librdkafka then goes there.
+# They name a broker only where another one leads a partition, as for a moment after it is made. librdkafka goes there.
 REDIRECTS = ("Produce", "Fetch")
 
 

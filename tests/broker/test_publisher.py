@@ -124,7 +124,7 @@ def test_a_label_waits_for_the_features_of_n_events_later(cluster: Cluster, name
     features, labels = when(cluster, names.topic("features")), when(cluster, names.topic("labels"))
     for position, event_id in enumerate(order):
         assert labels[event_id] >= features[order[min(position + 100, 999)]]
-    # A hundred events are a tenth of a second, so the wait is there to be seen. librdkafka holds the first records back.
+    # A hundred events are a tenth of a second, so the wait is there to be seen. librdkafka holds the first ones back.
     assert labels[order[800]] - features[order[800]] >= 80
 
 

@@ -67,8 +67,8 @@ _OF_MEMBER: Final[Mapping[str, Any]] = MappingProxyType(
 _READER_WAIT_MS: Final = 20
 """Time for which a fetch of a reader without a group waits, unless the reader asks for another.
 
-A broker answers the requests of a connection one after the other, and the client fetches beyond what is read. So the next
-question of a reader, such as for the end of the next partition, would wait for half a second.
+A broker answers the requests of a connection one after the other, and the client fetches beyond what is read. So the
+next question of a reader, such as for the end of the next partition, would wait for half a second.
 """
 _PRODUCER: Final[Mapping[str, Any]] = MappingProxyType(
     {
