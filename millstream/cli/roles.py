@@ -277,6 +277,7 @@ def run_role(
     from millstream.observability.tracing.enable import traced
     from millstream.processes import role_events
     from millstream.processes.supervisor import die_with_parent
+    from runtime.kafka_client.cluster import NoBroker
     from runtime.kafka_client.errors import KafkaError, described
     from runtime.kafka_client.library_names import version_of
 
@@ -313,8 +314,10 @@ def run_role(
             return code
     except InvalidInstance as error:
         raise UsageError(str(error)) from error
-    except KafkaError as error:
+    except (KafkaError, NoBroker) as error:
+        if isinstance(error, NoBroker) and not error.passing:
+            raise  # after a minute, or what listens there is no Kafka
         # A later attempt may get another answer from Kafka; the supervisor or service manager decides how often to try.
-        role_events.failed(role, f"Kafka: {described(error)}")
+        role_events.failed(role, str(error) if isinstance(error, NoBroker) else f"Kafka: {described(error)}")
         role_log.ended(role, TRY_AGAIN)
         return TRY_AGAIN

@@ -29,7 +29,18 @@ _Client = TypeVar("_Client")
 
 
 class NoBroker(Exception):  # noqa: N818
-    """No Kafka answers where one was expected; start one, or correct the address."""
+    """No Kafka answers where one was expected; start one, or correct the address.
+
+    Parameters
+    ----------
+    passing
+        True if nothing listens there now, and a client was to be made without waiting: a broker that is killed, or is
+        started again, perhaps. A role, which has waited for Kafka at its start, tries again later.
+    """
+
+    def __init__(self, message: str, *, passing: bool = False) -> None:
+        super().__init__(message)
+        self.passing = passing
 
 
 class MissingTopic(Exception):  # noqa: N818
@@ -132,7 +143,8 @@ class Cluster:
             if time.monotonic() >= deadline:
                 raise NoBroker(
                     f"no Kafka answers at {self.bootstrap}: start the embedded one with `millstream broker start`, "
-                    "or name another with MILLSTREAM_BOOTSTRAP"
+                    "or name another with MILLSTREAM_BOOTSTRAP",
+                    passing=not timeout,
                 )
             time.sleep(0.1)
 
@@ -151,8 +163,14 @@ class Cluster:
         try:
             return make()
         except KafkaError as error:
-            why = explain(self.bootstrap, self.options) if isinstance(error, KafkaTimeoutError) else None
-            raise NoBroker(f"no Kafka client for {self.bootstrap}: {why or described(error)}") from error
+            if not isinstance(error, KafkaTimeoutError):
+                raise NoBroker(f"no Kafka client for {self.bootstrap}: {described(error)}") from error
+            if not self.answers():
+                # A killed broker's socket takes connections until the system has freed the process's memory.
+                why = "what listened there has just ended"
+                raise NoBroker(f"no Kafka client for {self.bootstrap}: {why}", passing=True) from error
+            why = explain(self.bootstrap, self.options)
+            raise NoBroker(f"no Kafka client for {self.bootstrap}: {why}") from error
 
 
 def existing_topics(cluster: Cluster, topics: Sequence[str]) -> dict[str, TopicInfo]:
