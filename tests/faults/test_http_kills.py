@@ -110,6 +110,10 @@ def test_kafka_away_answers_go_on_and_a_server_that_starts_then_serves_what_it_s
             assert len(http.caller.heard) > heard
             broker.start(timeout=120)
             http.broker_is_down = False
+            # A role waits for a minute for Kafka, however many outages that minute has.
+            there = len(http.caller.heard)
+            http.until(lambda there=there: http.counted["predictions"] >= there, "what was answered to be on Kafka")
+            http.await_progress("joiner", "learner")
         assert "Kafka is away: version" in server.log.read_text()
         http.judge_http()
     tally.row(len(outages), 0, 0)
