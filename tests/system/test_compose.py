@@ -103,11 +103,8 @@ def test_the_demo_comes_to_its_end_with_every_event_learned_once(demo: Project) 
     demo.until(lambda: demo.inspect("demo", "{{.State.Status}}") == "exited", _DEMO_SECONDS)
     assert demo.inspect("demo", "{{.State.ExitCode}}") == "0", demo.compose("logs", "demo")
     found = demo.millstream("status")
-    assert {role: stage["done"] for role, stage in found["stages"].items()} == {
-        "predictor": _EVENTS,
-        "joiner": _EVENTS,
-        "learner": _EVENTS,
-    }
+    loop = ("predictor", "joiner", "learner")
+    assert {role: found["stages"][role]["done"] for role in loop} == dict.fromkeys(loop, _EVENTS)
     assert {state: count for state, count in found["labels"].items() if count} == {"joined": _EVENTS}
     assert found["model"]["served"] == f"1/{_EVENTS}"
     assert found["dead_letters"] == 0

@@ -74,9 +74,7 @@ def site(client: str) -> Iterator[Site]:
 def upload() -> str:
     names = sorted(_ROWS[0])
     rows = [",".join(str(_ROWS[number][name]) for name in names) for number in range(_UPLOADED)]
-    return "\n".join(
-        [f"event_id,is_phishing,{','.join(names)}", *(f"up-{n},{n % 2 == 0},{row}" for n, row in enumerate(rows))]
-    )
+    return "\n".join([f"is_phishing,{','.join(names)}", *(f"{n % 2 == 0},{row}" for n, row in enumerate(rows))])
 
 
 def test_answers_labels_and_an_upload_survive_the_kill_of_each_container_on_their_way(site: Site) -> None:
