@@ -314,10 +314,14 @@ def run_role(
             return code
     except InvalidInstance as error:
         raise UsageError(str(error)) from error
-    except (KafkaError, NoBroker) as error:
-        if isinstance(error, NoBroker) and not error.passing:
-            raise  # after a minute, or what listens there is no Kafka
+    except NoBroker as error:
+        if not error.passing:
+            raise
+        role_events.failed(role, str(error))
+        role_log.ended(role, TRY_AGAIN)
+        return TRY_AGAIN
+    except KafkaError as error:
         # A later attempt may get another answer from Kafka; the supervisor or service manager decides how often to try.
-        role_events.failed(role, str(error) if isinstance(error, NoBroker) else f"Kafka: {described(error)}")
+        role_events.failed(role, f"Kafka: {described(error)}")
         role_log.ended(role, TRY_AGAIN)
         return TRY_AGAIN

@@ -71,7 +71,7 @@ def follow(cluster: Cluster, names: Names, kind: str, *, last: int = 0, limit: i
     """Yield the newest `last` rows, then new rows as they come; without end unless `limit` is given."""
     topic, rows = _topic(names, kind), ROWS[kind]
     count = 0
-    with closing(cluster.consumer()) as consumer:
+    with closing(cluster.consumer(fetch_max_wait_ms=_POLL_MS)) as consumer:
         partitions = partitions_of(consumer, topic)
         ends = consumer.end_offsets(partitions)
         for record in _newest(consumer, ends, last):
@@ -218,7 +218,10 @@ def _all(consumer: Consumer, ends: dict[Partition, int]) -> Iterator[Record]:
 
 
 def between(consumer: Consumer, partition: Partition, begin: int, end: int) -> Iterator[Record]:
-    """Yield the committed records from `begin` up to `end`, without markers and holes."""
+    """Yield the committed records from `begin` up to `end`, without markers and holes.
+
+    At its end no partition is assigned; a caller that stops earlier leaves this one assigned.
+    """
     consumer.assign([partition])
     consumer.seek(partition, begin)
     beyond = False

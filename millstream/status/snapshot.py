@@ -220,6 +220,7 @@ class Observer:
         self._ends = cluster.consumer(isolation_level="read_uncommitted")
         self._stack.callback(self._ends.close)
         self._states = cluster.consumer()
+        self._read_to: dict[Partition, int] = {}
         self._stack.callback(self._states.close)
         self._known = Known()
         self._published: dict[str, ModelUpdate] = {}
@@ -353,20 +354,25 @@ class Observer:
     def _read_states(self) -> None:
         """Read new records of the models topic and the alerts topic."""
         places = {Partition(self._names.topic(kind), 0) for kind in ("models", "alerts")}
-        if self._states.assignment() != places:
-            topics = self._states.topics()
+        consumer = self._states
+        if self._read_to.keys() != places:
+            topics = consumer.topics()
             places = {place for place in places if place.topic in topics}
             if not places:
                 return
-            self._states.assign(sorted(places))
-            self._states.seek_to_beginning(places)
+            self._read_to = consumer.beginning_offsets(sorted(places))
             self._raised = ()
             self._known = Known()
-        ends = self._states.end_offsets(sorted(places))
-        while any(self._states.position(place) < end for place, end in ends.items()):
-            for place, records in self._states.poll(timeout_ms=200).items():
+        ends = consumer.end_offsets(sorted(places))
+        consumer.assign(sorted(places))
+        for place, offset in self._read_to.items():
+            consumer.seek(place, offset)
+        while any(consumer.position(place) < end for place, end in ends.items()):
+            for place, records in consumer.poll(timeout_ms=200).items():
                 for record in records:
                     self._take_state(self._kind(place.topic), record.key, record.value or b"")
+        self._read_to = {place: consumer.position(place) for place in ends}
+        consumer.assign(())  # else librdkafka fetches on until the next look
 
     def _take_state(self, kind: str, key: bytes | None, value: bytes) -> None:
         try:

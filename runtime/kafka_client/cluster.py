@@ -34,8 +34,7 @@ class NoBroker(Exception):  # noqa: N818
     Parameters
     ----------
     passing
-        True if nothing listens there now, and a client was to be made without waiting: a broker that is killed, or is
-        started again, perhaps. A role, which has waited for Kafka at its start, tries again later.
+        True if nothing listens there. The broker may be restarting, so a role ends with 75, to be started again.
     """
 
     def __init__(self, message: str, *, passing: bool = False) -> None:
@@ -144,7 +143,7 @@ class Cluster:
                 raise NoBroker(
                     f"no Kafka answers at {self.bootstrap}: start the embedded one with `millstream broker start`, "
                     "or name another with MILLSTREAM_BOOTSTRAP",
-                    passing=not timeout,
+                    passing=True,
                 )
             time.sleep(0.1)
 

@@ -23,7 +23,7 @@ _SLOW_S: Final = 0.001  # an event; beyond it a version is asked in the thread
 _SLOW_IN_A_ROW: Final = 3
 _WAITED: Final = 1 / 8  # of a slow answer: without processor time, it is rather a pause of the machine than the version
 _QUICK_IN_A_ROW: Final = 64  # then it is quick, and in the thread the machine was slow, and not the version
-_UNKNOWN: Final = 0.0
+_UNKNOWN: Final = 0.0  # so that the first slow answer after many quick ones counts as a pause of the machine
 _LONGEST_SAMPLE_S: Final = 0.01
 _WEIGHT: Final = 1 / 8
 _LONGEST_WAIT_S: Final = 2.0
@@ -51,7 +51,7 @@ class _Pace:
 
     @property
     def may_be_slow(self) -> bool:
-        """Return whether it may have to go to the thread, so that its processor time is wanted, a slow system call."""
+        """Return whether it may have to go to the thread. Only then is its processor time read, as that takes long."""
         return self._quick < _QUICK_IN_A_ROW
 
     def took(self, seconds: float, worked: float, events: int) -> None:

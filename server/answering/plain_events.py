@@ -112,6 +112,9 @@ class _TwoClasses:
     def __init__(self, first: Scalar, second: Scalar) -> None:
         self.first, self.second = first, second
         one, other = _encode(class_key(first)), _encode(class_key(second))
-        self.before_first = b',"prediction":%b,"probabilities":{%b:' % (_encode(wire_value(first)), one)
-        self.before_second = b',"prediction":%b,"probabilities":{%b:' % (_encode(wire_value(second)), one)
+        self.before_first: bytes | None = None
+        self.before_second: bytes | None = None
         self.between = b",%b:" % other
+        if one != other:  # as 1 and "1" are, which are one name in JSON
+            self.before_first = b',"prediction":%b,"probabilities":{%b:' % (_encode(wire_value(first)), one)
+            self.before_second = b',"prediction":%b,"probabilities":{%b:' % (_encode(wire_value(second)), one)

@@ -21,7 +21,9 @@ _AFTER_ROTATE: Final = failpoint("spool.rotate.after")
 
 
 class LaneWriter:
-    """Appends to a lane. Use it only with the lane's own lock held; begin a segment only while the index is locked.
+    """Appends to a lane. Use it only with the lane's own lock held.
+
+    Begin a segment, or write after an incomplete write, only while the index is locked: other workers then do not read.
 
     Opening cuts off what an interrupted write has left.
 
@@ -71,6 +73,11 @@ class LaneWriter:
     def needs_segment(self, segment_bytes: int) -> bool:
         """Return whether the next write must begin a segment."""
         return self._fresh or self.offset >= segment_bytes
+
+    @property
+    def is_torn(self) -> bool:
+        """Return whether the next write first cuts off what an incomplete one has left."""
+        return self._torn
 
     def rotate(self) -> None:
         """Begin a segment with the next entry."""

@@ -1,7 +1,7 @@
-"""A worker's spool: looks up ids, appends the entries of one turn, and remembers them, under one lock.
+"""A worker's spool: looks up ids, appends the entries of one turn, and remembers them.
 
-A turn whose ids were all made for it looks nothing up, so it appends without the lock. Whoever looks up such an id
-later finds its entry in the lane, which is indexed first.
+That is under one lock, except for a turn whose ids were all made for it, which looks nothing up. Whoever looks up such
+an id later finds its entry in the lane, which is indexed first.
 """
 
 from __future__ import annotations
@@ -215,7 +215,7 @@ class Spool:
                     self._newest.look(turn)
                     self._index(turn, now)
                 self._newest.indexed(self._place())
-            if not self._newest.are_shared() and all(map(_is_new, asked)):
+            if not (self._newest.are_shared() or self._lane.is_torn) and all(map(_is_new, asked)):
                 # Nothing is looked up, so no other worker's entries matter, and the lock's system calls are saved.
                 return _Turn(self, None, now).settle(asked)
             with self._ids.locked() as turn:

@@ -92,6 +92,7 @@ MODELS: list[tuple[Task, Callable[[dict[str, Any]], dict[Any, Any]]]] = [
     ("binary", makes_text),
     ("multiclass", lambda features: {"a": 0.1, 'b"': 0.9}),
     ("multiclass", lambda features: {1: 0.1, 2: 0.9}),
+    ("multiclass", lambda features: {1: 0.3, "1": 0.7}),
     ("multiclass", lambda features: {"a": 0.2, "b": 0.3, "c": 0.5}),
 ]
 

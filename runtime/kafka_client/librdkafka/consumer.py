@@ -71,6 +71,7 @@ class LibrdkafkaConsumer:
 
     # --- what is read ------------------------------------------------------------------------------
 
+    @translating
     def assign(self, partitions: Iterable[Partition]) -> None:
         self._places = {each: self._place(each) for each in partitions}
         self._paused &= self._places.keys()

@@ -19,7 +19,7 @@ from runtime.kafka_client.errors import KafkaTimeoutError
 from runtime.kafka_client.librdkafka.errors import translated
 from runtime.kafka_client.librdkafka.forks import MadeHere
 
-_FIRST_LOOK_SECONDS: Final = 0.05
+_FIRST_LOOK_SECONDS: Final = 0.2  # most brokers answer sooner, and the metadata of all topics may be large
 _LOOK_SECONDS: Final = 0.5
 _REPEAT_SECONDS: Final = 10.0
 _MOST_LINES: Final = 100
@@ -99,7 +99,8 @@ class Handle:
             with suppress(KafkaException):
                 self.client.cluster_id(min(left, _FIRST_LOOK_SECONDS))
                 return
-            # Every second new client connects only when its own clock strikes, a second later, or when it is asked.
+            # About a quarter of new clients connect only at librdkafka's next timer, up to a second later, unless they
+            # are asked something.
             with suppress(KafkaException):
                 self.client.list_topics(timeout=min(left, _LOOK_SECONDS))
                 return
