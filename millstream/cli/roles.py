@@ -317,11 +317,16 @@ def run_role(
     except NoBroker as error:
         if not error.passing:
             raise
-        role_events.failed(role, str(error))
-        role_log.ended(role, TRY_AGAIN)
-        return TRY_AGAIN
+        return _to_start_again(role, str(error))
     except KafkaError as error:
-        # A later attempt may get another answer from Kafka; the supervisor or service manager decides how often to try.
-        role_events.failed(role, f"Kafka: {described(error)}")
-        role_log.ended(role, TRY_AGAIN)
-        return TRY_AGAIN
+        return _to_start_again(role, f"Kafka: {described(error)}")
+
+
+def _to_start_again(role: str, why: str) -> int:
+    """Report that a later attempt may get another answer of Kafka; whoever starts the role decides how often to try."""
+    from millstream.observability import role_log
+    from millstream.processes import role_events
+
+    role_events.failed(role, why)
+    role_log.ended(role, TRY_AGAIN)
+    return TRY_AGAIN
