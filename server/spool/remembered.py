@@ -1,4 +1,4 @@
-"""Remembered ids: an index shared by all workers; its write lock is the lock of the spool."""
+"""Remembered ids: an index shared by all workers; turns that look ids up take its write lock."""
 
 from __future__ import annotations
 
