@@ -212,7 +212,7 @@ class Answerer:
             writer = OutcomeWriter((serving.name, serving.epoch, serving.examples), now, self._source)
             unread = PlainRecord(*self._source, -1, now, None, None)
             version = version_text(serving.name, serving.epoch, serving.examples)
-            self._turn = turn = _Turn(serving, now, writer, unread, version, SaidWriter(serving, now))
+            self._turn = turn = _Turn(serving, now, writer, unread, version, SaidWriter(serving.name, version, now))
         return [self._one(given, each, turn) for given, each in zip(events, asked, strict=True)]
 
     def _read(self, given: Event | Message, now: int) -> Features | Question:

@@ -20,7 +20,7 @@ def made_id(now_ms: int) -> str:
     >>> made_id(1_700_000_000_000)[:12], len(made_id(0))
     ('018bcfe56800', 28)
     """
-    return f"{now_ms:012x}{os.urandom(_RANDOM).hex()}"
+    return made_ids(now_ms, 1)[0]
 
 
 def made_ids(now_ms: int, number: int) -> list[str]:

@@ -13,10 +13,8 @@ import msgspec
 
 from consumers.model.river_model import Answer, wire_value
 from consumers.predictor.feature_requests import FAR_FUTURE_MS, LONGEST_ID
-from consumers.predictor.predictor import ServedVersion
 from schemas.contract import Contract, Range
 from schemas.events import Event, Features, Scalar
-from schemas.model_names import version_text
 from schemas.target import class_key
 
 _MOST_SHAPES: Final = 64
@@ -80,9 +78,8 @@ class PlainEvents:
 class SaidWriter:
     """Writes what callers get of one version's answers within one millisecond, as JSON; see `Said`."""
 
-    def __init__(self, serving: ServedVersion, now: int) -> None:
-        version = version_text(serving.name, serving.epoch, serving.examples)
-        self._end = b',"model":%b,"version":%b,"predicted_at":%d}' % (_encode(serving.name), _encode(version), now)
+    def __init__(self, model: str, version: str, now: int) -> None:
+        self._end = b',"model":%b,"version":%b,"predicted_at":%d}' % (_encode(model), _encode(version), now)
         self._two: _TwoClasses | None = None
 
     def write(self, event_id: str, answer: Answer) -> bytes | None:
